@@ -1,0 +1,3 @@
+"""The native components come with a later release."""
+
+__all__: list[str] = []
