@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mmrag.types import Caption, Hit, ImageRef, Record, Role, Space
+from mmrag.types import Caption, Hit, ImageRef, Json, Record, Role, Space
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float32]
     Matrix = NDArray[np.float32]
+    Pixels = NDArray[Any]
 
 __all__ = [
     "Captioner",
@@ -57,10 +58,10 @@ class ImageEncoder(TextEncoder, Protocol):
         """The longest side, in pixels, that the model looks at: a photograph may be decoded at
         a reduced scale as long as it stays above this."""
 
-    def preprocess(self, image: Image.Image) -> Vector:
+    def preprocess(self, image: Image.Image) -> Pixels:
         """The model's input for one upright RGB or RGBA picture, without the batch dimension."""
 
-    def encode_pixels(self, pixels: Sequence[Vector]) -> Matrix:
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Matrix:
         """float32 ``[len(pixels), dim]``, each row of length 1."""
 
 
@@ -83,10 +84,15 @@ class FieldQuery:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """One route's answer, best first: keys, each once, and the engine's scores beside them."""
+    """One route's answer, best first: keys, each once, and the engine's scores beside them.
+
+    ``evidence`` are the scores made comparable between routes (see :mod:`mmrag.calibration`); a
+    ranking that was not calibrated has none.
+    """
 
     keys: tuple[str, ...]
     scores: tuple[float, ...]
+    evidence: tuple[float, ...] | None = None
 
 
 class Store(Protocol):
@@ -102,6 +108,12 @@ class Store(Protocol):
         Raises:
             VectorError: a field exists already with another dimension.
         """
+
+    def manifest(self) -> dict[str, Json] | None:
+        """What ``save_manifest`` kept; None in a store that is new."""
+
+    def save_manifest(self, manifest: Mapping[str, Json]) -> None:
+        """Keep what the index says of itself beside its points."""
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Insert or wholly replace points; returns once the engine has acknowledged them.

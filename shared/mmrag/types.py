@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 __all__ = [
@@ -33,7 +32,6 @@ FIELDS = ("text", "image", "caption", "cross_text", "keywords")
 """The named vectors of a point; all are optional. ``keywords`` is sparse, the others are dense."""
 
 _NAMESPACE = uuid.UUID("6f3c1f9e-6a55-5a0e-8d5c-0b5f3b0f7c11")
-_EMPTY: Mapping[str, Json] = MappingProxyType({})
 
 
 def key_of(record_id: str) -> str:
@@ -83,7 +81,7 @@ class Caption:
     detailed: str = ""
     keywords: tuple[str, ...] = ()
     text_content: str = ""
-    data_points: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    data_points: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,8 @@ class Record:
     caption: Caption | None = None
     source: str = ""
     locator: Locator = Locator()
-    metadata: Mapping[str, Json] = field(default_factory=lambda: _EMPTY)
-    extra: Mapping[str, Json] = field(default_factory=lambda: _EMPTY)
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    extra: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def modality(self) -> Modality:

@@ -127,7 +127,7 @@ def _deb_reader(package: Path) -> Callable[[str], bytes]:
     tar = subprocess.run(
         ["dpkg-deb", "--fsys-tarfile", str(package)], check=True, capture_output=True
     ).stdout
-    files = tarfile.open(fileobj=io.BytesIO(tar))
+    files = tarfile.open(fileobj=io.BytesIO(tar))  # noqa: SIM115  read as long as needed
 
     def read(member: str) -> bytes:
         archive, _, inner = member.partition(":")

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from mmrag.errors import UnreadableSource
 from mmrag.types import Record
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MediaFolder", "Part", "Reader", "SourceFile", "record_id"]
+__all__ = ["MediaFolder", "Part", "Reader", "SourceFile", "record_id", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,23 @@ class MediaFolder:
             part.replace(path)
         return f"{self.root.name}/{digest[:2]}/{path.name}"
 
+    def files(self) -> Iterator[Path]:
+        """All files in the folder, unfinished ones included."""
+        yield from (path for path in self.root.glob("*/*") if path.is_file())
+
 
 def record_id(source: SourceFile, place: str, content: str) -> str:
     """The id of a part: the same for the same file, the same place in it and the same content.
 
     ``place`` is unique within the file (``p3/t0``); ``content`` is the text or the picture's hash.
     """
-    digest = hashlib.sha256(f"{source.path}\0{place}\0{content}".encode()).hexdigest()
-    return digest[:32]
+    named = f"{source.path}\0{place}\0{content}"
+    # Not every file name on Linux is valid Unicode; surrogateescape gives such a name its bytes.
+    return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:32]
+
+
+def refused(path: Path, error: Exception) -> UnreadableSource:
+    """The error to raise where the operating system refuses a file."""
+    return UnreadableSource(
+        f"cannot open {str(path)!r} ({error}): check that it exists and may be read"
+    )

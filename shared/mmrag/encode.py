@@ -1,0 +1,145 @@
+"""Records to points and queries to field queries: one encode batch a field, one encode a space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from mmrag.errors import InputError, SpaceMismatch
+from mmrag.protocols import FieldQuery, ImageEncoder, Point, TextEncoder
+from mmrag.routes import Route
+from mmrag.types import Caption, Record, Space
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmrag.protocols import Matrix, Pixels, Vector
+
+__all__ = ["Encoders", "Prepared", "caption_text", "keyword_text"]
+
+Content = TypeVar("Content")
+_ARTICLE = {"text": "a text", "image": "a picture"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A record on its way into the index: ``pixels`` are its picture as the image encoder wants
+    it, ``vectors`` those of its fields that the caller has already."""
+
+    record: Record
+    pixels: Pixels | None = None
+    vectors: Mapping[str, Vector] | None = None
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The two encoders of an index; one object in both places means one space."""
+
+    text: TextEncoder
+    image: ImageEncoder
+
+    @cached_property
+    def shared(self) -> bool:
+        """Whether texts and pictures live in one space, so that ``cross_text`` is ``text``."""
+        return self.text.space == self.image.space
+
+    def field(self, route: Route) -> str:
+        """The field that a route searches with these encoders."""
+        return "text" if route.field == "cross_text" and self.shared else route.field
+
+    def spaces(self) -> dict[str, Space]:
+        """The space of each dense field."""
+        text, image = self.text.space, self.image.space
+        spaces = {"text": text, "image": image, "caption": text}
+        return spaces if self.shared else {**spaces, "cross_text": image}
+
+    def check(self, saved: Mapping[str, Space]) -> None:
+        """Compare with the spaces that an index was made with.
+
+        Raises:
+            SpaceMismatch: a field's space is another one.
+        """
+        given = self.spaces()
+        for field in sorted({*saved, *given}):
+            before, now = saved.get(field), given.get(field)
+            if before != now:
+                raise SpaceMismatch(field, str(before or "no encoder"), str(now or "no encoder"))
+
+    def points(self, batch: Sequence[Prepared]) -> list[Point]:
+        """Points with every field that the records have content for."""
+        fields: list[dict[str, Vector]] = [dict(item.vectors or {}) for item in batch]
+        texts = [item.record.text if item.record.text.strip() else None for item in batch]
+        captions = [caption_text(item.record.caption) or None for item in batch]
+        _fill(fields, "text", texts, lambda found: self.text.encode_texts(found, "passage"))
+        _fill(fields, "caption", captions, lambda found: self.text.encode_texts(found, "passage"))
+        _fill(fields, "image", [item.pixels for item in batch], self.image.encode_pixels)
+        if not self.shared:
+            _fill(fields, "cross_text", texts, lambda t: self.image.encode_texts(t, "passage"))
+        return [
+            Point(item.record, vectors, keyword_text(item.record))
+            for item, vectors in zip(batch, fields, strict=True)
+        ]
+
+    def queries(
+        self, text: str | None, image: Image.Image | None, routes: Iterable[Route]
+    ) -> list[FieldQuery]:
+        """One query a route, in order. Each space encodes each part of the query once.
+
+        Raises:
+            InputError: a route needs a text or a picture that the query has not.
+        """
+        made: dict[tuple[Space, str], Vector] = {}
+        queries = []
+        for route in routes:
+            if (text if route.query == "text" else image) is None:
+                raise InputError(f"route {route.name!r} needs a query with {_ARTICLE[route.query]}")
+            if route.encoder is None:
+                queries.append(FieldQuery(self.field(route), text or ""))
+                continue
+            encoder = self.text if route.encoder == "text" else self.image
+            key = (encoder.space, route.query)
+            if key not in made:
+                made[key] = self._query_vector(encoder, text if route.query == "text" else image)
+            queries.append(FieldQuery(self.field(route), made[key]))
+        return queries
+
+    def _query_vector(self, encoder: TextEncoder, part: str | Image.Image | None) -> Vector:
+        if isinstance(part, str):
+            rows = encoder.encode_texts([part], "query")
+        else:
+            rows = self.image.encode_pixels([self.image.preprocess(part)])  # type: ignore[arg-type]
+        vector: Vector = rows[0]
+        return vector
+
+
+def _fill(
+    fields: list[dict[str, Vector]],
+    name: str,
+    content: Sequence[Content | None],
+    encode: Callable[[list[Content]], Matrix],
+) -> None:
+    """Encode, in one call, what has content for this field and no vector yet."""
+    found = [(i, c) for i, c in enumerate(content) if c is not None and name not in fields[i]]
+    if found:
+        vectors = encode([c for _, c in found])
+        for (i, _), vector in zip(found, vectors, strict=True):
+            fields[i][name] = vector
+
+
+def caption_text(caption: Caption | None) -> str:
+    """What of a caption is embedded: its two descriptions."""
+    if caption is None:
+        return ""
+    return "\n".join(part for part in (caption.brief, caption.detailed) if part.strip())
+
+
+def keyword_text(record: Record) -> str:
+    """What of a record the inverted index holds: its text and all that its caption says."""
+    caption = record.caption
+    parts = [record.text]
+    if caption is not None:
+        parts += [caption.brief, caption.detailed, *caption.keywords, caption.text_content]
+        parts += [f"{name} {value}" for name, value in caption.data_points.items()]
+    return "\n".join(part for part in parts if part.strip())

@@ -1,0 +1,276 @@
+"""MultimodalIndex: texts and pictures in, fused hits out. The facade over encoders and a store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmrag.calibration import Calibrator
+from mmrag.display import Hits
+from mmrag.encode import Encoders, Prepared
+from mmrag.errors import InputError
+from mmrag.filters import Where, parse_filter
+from mmrag.fusion import Fusion, fusion_named
+from mmrag.manifest import Manifest
+from mmrag.pipeline import ahead, batched
+from mmrag.routes import Route, routes_named
+from mmrag.types import Hit, Record, key_of
+
+if TYPE_CHECKING:
+    from mmrag.ingest import Progress, Report
+    from mmrag.media import ImageInput
+    from mmrag.protocols import ImageEncoder, Store, TextEncoder, Vector
+
+__all__ = ["MultimodalIndex"]
+
+BATCH = 64  # records that are encoded and written at once by add()
+DEPTH = 50  # candidates of a route, at least
+MAX_LIMIT = 10_000
+"""The most hits of one search."""
+
+
+class MultimodalIndex:
+    """One index over texts and pictures; safe to use from several threads.
+
+    >>> with MultimodalIndex.open("kb") as index:            # doctest: +SKIP
+    ...     index.add_files(["manuals/"])
+    ...     index.search("how do I reset the router?")
+    """
+
+    def __init__(self, store: Store, encoders: Encoders, folder: Path | None = None) -> None:
+        self.store = store
+        self.encoders = encoders
+        self.folder = folder
+        self._calibrator = Calibrator(store, encoders, folder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        store: Store | None = None,
+        text_encoder: TextEncoder | None = None,
+        image_encoder: ImageEncoder | None = None,
+        create: bool = True,
+    ) -> MultimodalIndex:
+        """Open the index in the folder ``path``, or make one there.
+
+        Without ``store`` it is kept in the folder by :class:`mmrag.stores.edge.EdgeStore`. With a
+        store of its own, ``path`` is only needed for :meth:`add_files` (journal, derived pictures).
+        An encoder that is not given is the bundled one.
+
+        Raises:
+            NotAnIndex: the folder holds something else, or nothing and ``create`` is false.
+            StoreLocked: another process has it open.
+            SpaceMismatch: it was made with other encoders.
+        """
+        from mmrag.encoders.bundled import BundledEncoder
+
+        bundled = BundledEncoder()
+        encoders = Encoders(text_encoder or bundled, image_encoder or bundled)
+        folder = None if path is None else Path(path).expanduser()
+        if store is None:
+            if folder is None:
+                raise InputError("an index needs a folder to live in, or a store")
+            from mmrag.stores.edge import EdgeStore
+
+            store = EdgeStore(folder, create=create)
+        index = cls(store, encoders, folder)
+        try:
+            index._prepare()
+        except BaseException:
+            store.close()
+            raise
+        return index
+
+    def _prepare(self) -> None:
+        saved = self.store.manifest()
+        if saved is not None:
+            self.encoders.check(Manifest.parse(saved).spaces)
+        self.store.prepare({field: space.dim for field, space in self.encoders.spaces().items()})
+        if saved is None:
+            self.store.save_manifest(Manifest(spaces=self.encoders.spaces()).dump())
+
+    def add(
+        self,
+        records: Iterable[Record],
+        vectors: Mapping[str, Sequence[Vector | None]] | None = None,
+    ) -> int:
+        """Encode and write records, in batches; a record of an id that exists replaces it.
+
+        ``vectors`` are those that the caller has already: for a field, one vector (or None) a
+        record. All that is missing is encoded. Returns the number of records.
+
+        Raises:
+            SourceError: a picture cannot be opened. Earlier batches stay written.
+            VectorError: a given vector cannot be stored.
+        """
+        if vectors is not None:
+            records = list(records)
+            for field, column in vectors.items():
+                if len(column) != len(records):
+                    raise InputError(
+                        f"{len(column)} {field} vectors for {len(records)} records: one each"
+                    )
+        total = 0
+        with ThreadPoolExecutor(thread_name_prefix="mmrag-decode") as pool:
+            numbered = zip(records, _rows(vectors or {}), strict=False)
+            for batch in ahead(pool, self._prepared, batched(numbered, BATCH)):
+                self.write(batch)
+                total += len(batch)
+        return total
+
+    def _prepared(self, item: tuple[Record, dict[str, Vector]]) -> Prepared:
+        record, vectors = item
+        if record.image is None or "image" in vectors:
+            return Prepared(record, None, vectors)
+        from mmrag import media
+
+        picture = media.load(self.resolve(record.image.uri), target=self.encoders.image.image_size)
+        return Prepared(record, self.encoders.image.preprocess(picture.image), vectors)
+
+    def write(self, batch: Sequence[Prepared]) -> None:
+        """Encode a batch, one call a field, and write it; for callers that decode by themselves."""
+        self.store.upsert(self.encoders.points(batch))
+        self._calibrator.written(len(batch))
+
+    def add_files(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        prune: bool = False,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Index files and folders; what is unchanged since the last time costs one hash.
+
+        See :func:`mmrag.ingest.ingest`. Bad files are in the report, with their reasons.
+        """
+        from mmrag.ingest import ingest
+
+        return ingest(self, paths, prune=prune, progress=progress)
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageInput | None = None,
+        limit: int = 10,
+        where: Where = None,
+        routes: Iterable[str] | None = None,
+        fusion: str | Fusion | None = None,
+    ) -> Hits:
+        """The ``limit`` best records for words, a picture, or both together.
+
+        ``routes`` are names of :data:`mmrag.routes.ROUTES`, by default all that the query can
+        take. ``fusion`` is a name of :data:`mmrag.fusion.FUSIONS` or a function like those.
+
+        Raises:
+            InputError: nothing to search for, a limit outside 1..10000, an unknown name, a filter
+                that cannot be understood, a route whose part of the query is missing.
+            SourceError: the picture cannot be opened.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+            raise InputError(f"limit is a whole number from 1 to {MAX_LIMIT}, not {limit!r}")
+        words = text.strip() if isinstance(text, str) else text
+        if words is not None and not isinstance(words, str):
+            raise InputError(f"the text of a query is a string, not {type(text).__name__}")
+        if not words and image is None:
+            raise InputError("an empty query: give words, a picture, or both")
+        fuse, condition = fusion_named(fusion), parse_filter(where)
+        pixels = None
+        if image is not None:
+            from mmrag import media
+
+            pixels = media.load(image, target=self.encoders.image.image_size).image
+        chosen = self._routes(routes, bool(words), image is not None)
+        queries = self.encoders.queries(words or None, pixels, chosen)
+        rankings = self.store.search(queries, max(DEPTH, 2 * limit), condition)
+        fused = fuse(self._calibrator.calibrate(chosen, queries, rankings))
+        found = self.store.get([f.key for f in fused[:limit]])
+        hits = [
+            Hit(self._localised(found[f.key]), f.score, f.routes)
+            for f in fused[:limit]
+            if f.key in found  # deleted between the two calls
+        ]
+        return Hits(hits, text=words or None, image=pixels)
+
+    def _routes(self, names: Iterable[str] | None, text: bool, image: bool) -> list[Route]:
+        chosen = routes_named(names)
+        if names is None:
+            chosen = [r for r in chosen if (text if r.query == "text" else image)]
+        if not chosen:
+            raise InputError("a search needs at least one route")
+        return chosen
+
+    async def asearch(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageInput | None = None,
+        limit: int = 10,
+        where: Where = None,
+        routes: Iterable[str] | None = None,
+        fusion: str | Fusion | None = None,
+    ) -> Hits:
+        """:meth:`search` in a worker thread."""
+        return await asyncio.to_thread(
+            self.search, text, image=image, limit=limit, where=where, routes=routes, fusion=fusion
+        )
+
+    def get(self, ids: Iterable[str]) -> list[Record]:
+        """The records of these ids that exist, in their order."""
+        keys = [key_of(i) for i in ids]
+        found = self.store.get(keys)
+        return [self._localised(found[key]) for key in keys if key in found]
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: Where = None) -> None:
+        """Delete records by id, or those that match a filter.
+
+        Raises:
+            InputError: neither was given, or both.
+        """
+        condition = parse_filter(where)
+        if (ids is None) == (condition is None):
+            raise InputError("delete takes ids, or a filter with at least one condition")
+        if condition is not None:
+            self.store.delete_where(condition)
+        else:
+            self.store.delete([key_of(i) for i in ids or ()])
+        self._calibrator.forget()
+
+    def count(self, where: Where = None) -> int:
+        """How many records match; all of them without a filter."""
+        return self.store.count(parse_filter(where))
+
+    def resolve(self, uri: str) -> Path:
+        """The file that a record's picture is in; derived pictures live in the index's folder."""
+        path = Path(uri)
+        if path.is_absolute() or self.folder is None:
+            return path
+        return self.folder.absolute() / path
+
+    def _localised(self, record: Record) -> Record:
+        if record.image is None:
+            return record
+        return replace(record, image=replace(record.image, uri=str(self.resolve(record.image.uri))))
+
+    def close(self) -> None:
+        """Flush and release the index; idempotent."""
+        self.store.close()
+
+    def __enter__(self) -> MultimodalIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _rows(columns: Mapping[str, Sequence[Vector | None]]) -> Iterator[dict[str, Vector]]:
+    """One mapping of field to vector a record, forever."""
+    for row in itertools.count():
+        yield {f: v for f, c in columns.items() if row < len(c) and (v := c[row]) is not None}

@@ -1,0 +1,106 @@
+"""The bytes behind what a caller hands over as a picture, within the limits. No PIL here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mmrag.errors import DamagedSource, InputError, TooLarge
+from mmrag.readers.base import refused
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "check_pixels", "data_url", "read_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is refused as TooLarge: more pixels, or a file of more bytes."""
+
+    max_pixels: int = 100_000_000
+    max_bytes: int = 200 * 1024 * 1024
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
+    """Read a path, a ``data:`` URL, bytes or an open binary file, whose position is kept.
+
+    Raises:
+        InputError: it is none of these, or an http(s) URL.
+        SourceError: UnreadableSource, TooLarge, or DamagedSource for a broken data URL.
+    """
+    max_bytes = limits.max_bytes
+    if isinstance(image, str):
+        scheme = image[:8].lower()
+        if scheme.startswith(("http://", "https://")):
+            raise InputError("URLs are not fetched: download the picture first, then give its path")
+        if scheme.startswith("data:"):
+            return _within(_from_data_url(image), max_bytes)
+        image = Path(image)
+    if isinstance(image, Path):
+        return _within(_from_path(image, max_bytes + 1), max_bytes)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _within(bytes(image), max_bytes)
+    if hasattr(image, "read"):
+        return _within(_from_file(image, max_bytes + 1), max_bytes)
+    raise InputError(
+        "a picture is a path, a data URL, bytes, an open binary file or a PIL image, "
+        f"not {type(image).__name__}"
+    )
+
+
+def check_pixels(size: tuple[int, int], limits: Limits) -> None:
+    """Raises TooLarge for a picture of this width and height over the limit of pixels."""
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise TooLarge(
+            f"the picture has {width:,} x {height:,} pixels, over the limit of "
+            f"{limits.max_pixels:,}: scale it down"
+        )
+
+
+def data_url(data: bytes, mime: str) -> str:
+    """The bytes as a ``data:`` URL, as web pages and vision models take them."""
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _within(data: bytes, max_bytes: int) -> bytes:
+    if len(data) > max_bytes:
+        limit = max_bytes / 2**20
+        raise TooLarge(f"the picture's file is over the limit of {limit:,.1f} MiB: scale it down")
+    return data
+
+
+def _from_path(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise refused(path, error) from None
+
+
+def _from_file(file: BinaryIO, size: int) -> bytes:
+    if not (hasattr(file, "seekable") and file.seekable()):
+        data = file.read(size)
+    else:
+        # From the start: a file that was just written stands at its end.
+        position = file.tell()
+        file.seek(0)
+        data = file.read(size)
+        file.seek(position)
+    if not isinstance(data, bytes):
+        raise InputError("the file is open as text: open it in binary mode, open(path, 'rb')")
+    return data
+
+
+def _from_data_url(url: str) -> bytes:
+    head, _, body = url.partition(",")
+    if not head.lower().endswith(";base64"):
+        raise InputError("expected a data URL of the form data:image/png;base64,...")
+    try:
+        return base64.b64decode("".join(body.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise DamagedSource("the data URL is not valid base64: copy it again, whole") from None

@@ -1,0 +1,166 @@
+"""A Qdrant Edge folder: opening it, its errors in our words, and the room on its disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import qdrant_edge as qe
+
+from mmrag.errors import DiskFull, MmragError, NotAnIndex, StoreError, StoreLocked
+from mmrag.types import Json
+
+__all__ = [
+    "check_room",
+    "engine_errors",
+    "open_shard",
+    "read_dims",
+    "read_manifest",
+    "shard_path",
+    "write_manifest",
+]
+
+_CONFIG, _MANIFEST = "edge_config.json", "manifest.json"
+_PARTS = {"segments", "wal"}
+
+# The engine writes through memory maps: on a full disk the kernel would kill the process with
+# SIGBUS rather than report an error, so we stop while there is still room.
+_RESERVE = 64 << 20
+
+# From this size of a field on, ``optimize`` builds a graph for it. Below, scanning takes under
+# 10 ms and finds everything; the graph of 100,000 vectors takes minutes to build.
+_GRAPH_KB = 150_000
+
+
+def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
+    """Load the shard of the index in ``folder``, or create one if there is nothing yet.
+
+    Raises:
+        StoreLocked: this or another process has it open.
+        NotAnIndex: something else is there, a part is missing, or nothing is there and ``create``
+            is false; nothing is written.
+        StoreError: the engine cannot read it.
+    """
+    path = shard_path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotAnIndex(f"{folder} is a file, not the folder of an index")
+    with engine_errors(folder):
+        known = (folder / _MANIFEST).exists()
+        if (path / _CONFIG).exists():
+            _require(path, _PARTS)
+            return qe.EdgeShard.load(str(path))
+        if known:
+            raise NotAnIndex(f"{folder}: the vectors ({path.name}) are missing")
+        # What a creation leaves behind that was cut short is as good as nothing.
+        blank = _names(folder) <= {path.name} and _names(path) <= _PARTS
+        if not blank:
+            raise NotAnIndex(f"{folder} holds something else than an index; take an empty folder")
+        if not create:
+            raise NotAnIndex(f"there is no index in {folder}")
+        return _create(path)
+
+
+def shard_path(folder: Path) -> Path:
+    """Where the engine's own files are in the folder of an index."""
+    return folder / "edge"
+
+
+def read_manifest(folder: Path) -> dict[str, Json] | None:
+    """What :func:`write_manifest` kept; None if nothing was kept yet.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    file = folder / _MANIFEST
+    if not file.exists():
+        return None
+    with engine_errors(folder):
+        manifest = json.loads(file.read_text("utf-8"))
+        if not isinstance(manifest, dict):
+            raise StoreError(f"{file} is damaged")
+        return manifest
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Json]) -> None:
+    """Replace the manifest in one step: a reader, or a power cut, finds the old one or the new."""
+    file = folder / _MANIFEST
+    draft = shard_path(folder) / f"{_MANIFEST}.new"  # not beside it: see ``blank`` above
+    with engine_errors(folder):
+        with draft.open("w", encoding="utf-8") as stream:
+            json.dump(dict(manifest), stream, ensure_ascii=False, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+
+
+def read_dims(folder: Path) -> dict[str, int]:
+    """The dense fields of the shard and their dimensions."""
+    with engine_errors(folder):
+        config = json.loads((shard_path(folder) / _CONFIG).read_text("utf-8"))
+        return {name: int(params["size"]) for name, params in config.get("vectors", {}).items()}
+
+
+def check_room(path: Path, size: int) -> None:
+    """Refuse to write about ``size`` bytes if the disk would come close to full.
+
+    Raises:
+        DiskFull: too little room is left.
+    """
+    free = shutil.disk_usage(path).free
+    if free < _RESERVE + size:
+        raise DiskFull(
+            f"{path}: {free >> 20} MB are free, {(_RESERVE + size) >> 20} MB are needed to write"
+        )
+
+
+@contextmanager
+def engine_errors(path: Path) -> Iterator[None]:
+    """Turn what the engine raises into a StoreError that names the folder."""
+    try:
+        yield
+    except MmragError:
+        raise
+    except Exception as error:
+        raise _ours(error, path) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a Rust panic is no Exception
+            raise
+        raise StoreError(
+            f"{path}: the engine gave up, the index may be damaged: {error}"
+        ) from error
+
+
+def _create(path: Path) -> qe.EdgeShard:
+    path.mkdir(parents=True, exist_ok=True)
+    check_room(path, 0)
+    sparse = {"keywords": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)}
+    optimizers = qe.EdgeOptimizersConfig(indexing_threshold=_GRAPH_KB)
+    config = qe.EdgeConfig(sparse_vectors=sparse, optimizers=optimizers)
+    # ``create`` refuses the leftovers of a creation that was cut short; ``load`` completes them.
+    load = qe.EdgeShard.load if _names(path) else qe.EdgeShard.create
+    return load(str(path), config)
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+
+
+def _require(path: Path, parts: set[str]) -> None:
+    """The engine would make a missing part anew, empty, without a word."""
+    if missing := parts - _names(path):
+        raise NotAnIndex(f"{path}: {', '.join(sorted(missing))} missing")
+
+
+def _ours(error: Exception, path: Path) -> StoreError:
+    text = str(error)
+    if "WouldBlock" in text:
+        return StoreLocked(
+            f"{path} is open already, in another process or in this one: close it there first"
+        )
+    if "os error 28" in text or "No space left" in text:
+        return DiskFull(f"{path}: no room left on the disk: {text}")
+    return StoreError(f"{path}: {text}")

@@ -1,0 +1,85 @@
+"""An encoder without weights: texts that share words, and pictures that look alike, are near."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmrag.types import Role, Space
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmrag.protocols import Matrix, Vector
+
+__all__ = ["FakeEncoder"]
+
+_GRID = 8
+# A word, or one Chinese character: Chinese has no spaces to split at.
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+")
+
+
+class FakeEncoder:
+    """A deterministic :class:`mmrag.protocols.ImageEncoder`, the same on every machine.
+
+    A text is the sum of one fixed vector a word (case folded); a picture is its 8 x 8 thumbnail
+    through one fixed projection. Text and pictures have nothing to say to each other.
+    """
+
+    def __init__(self, dim: int = 64) -> None:
+        digest = hashlib.sha256(f"mmrag.testing.FakeEncoder 1 {dim}".encode()).hexdigest()
+        self._space = Space("fake", digest, dim)
+        self._projection = np.stack([_noise(f"pixel {i}", dim) for i in range(3 * _GRID**2 + 1)])
+
+    @property
+    def space(self) -> Space:
+        """Depends on the dimension only."""
+        return self._space
+
+    @property
+    def image_size(self) -> int:
+        """The side of the thumbnail."""
+        return _GRID
+
+    def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
+        """float32 ``[len(texts), dim]``, each row of length 1; the role makes no difference."""
+        return self._rows([self._text(text) for text in texts])
+
+    def preprocess(self, image: Image.Image) -> Vector:
+        """The thumbnail, and a constant so that no picture comes out as zero."""
+        from PIL import Image as PilImage
+
+        small = image.convert("RGB").resize((_GRID, _GRID), PilImage.Resampling.BOX)
+        pixels = np.asarray(small, dtype=np.float32).ravel() / 255 - 0.5
+        return np.append(pixels, np.float32(0.1))
+
+    def encode_pixels(self, pixels: Sequence[Vector]) -> Matrix:
+        """float32 ``[len(pixels), dim]``, each row of length 1."""
+        return self._rows([np.asarray(row, np.float32) @ self._projection for row in pixels])
+
+    def _text(self, text: str) -> Vector:
+        words = _WORD.findall(text.casefold()) or [""]
+        total = np.zeros(self._space.dim, dtype=np.float32)
+        for word in words:
+            total += _noise(word, self._space.dim)
+        return total
+
+    def _rows(self, rows: list[Vector]) -> Matrix:
+        # Row by row: a matrix product may round differently for another number of rows.
+        units = [(row / np.linalg.norm(row)).astype(np.float32) for row in rows]
+        return np.array(units, dtype=np.float32).reshape(len(rows), self._space.dim)
+
+
+@lru_cache(maxsize=65536)
+def _noise(word: str, dim: int) -> Vector:
+    """A fixed vector of numbers in -1..1 for a word."""
+    data = hashlib.shake_256(word.encode("utf-8", "replace")).digest(4 * dim)
+    numbers = np.frombuffer(data, dtype="<u4").astype(np.float64) / 2**31 - 1
+    noise = numbers.astype(np.float32)
+    noise.flags.writeable = False
+    return noise
