@@ -192,7 +192,7 @@ class Calibrator:
         if file is not None and file.exists():
             try:
                 kept: Matrix = np.load(file, allow_pickle=False)
-            except (OSError, ValueError):
+            except (OSError, ValueError, EOFError):
                 kept = np.empty((0, 0), np.float32)  # damaged: made anew
             if kept.shape == (len(REFERENCE_QUERIES), encoder.space.dim):
                 return kept

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,28 @@ from mmrag.types import Hit, Record, key_of
 
 if TYPE_CHECKING:
     from mmrag.ingest import Progress, Report
+    from mmrag.journal import Failure
     from mmrag.media import ImageInput
     from mmrag.protocols import ImageEncoder, Store, TextEncoder, Vector
 
-__all__ = ["MultimodalIndex"]
+__all__ = ["Info", "MultimodalIndex"]
 
 BATCH = 64  # records that are encoded and written at once by add()
 DEPTH = 50  # candidates of a route, at least
 MAX_LIMIT = 10_000
 """The most hits of one search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What an index holds. ``bytes`` is the room that its folder takes on the disk."""
+
+    records: int
+    modalities: dict[str, int]
+    fields: dict[str, int]
+    encoders: dict[str, str]
+    bytes: int
+    failed: list[Failure]
 
 
 class MultimodalIndex:
@@ -246,6 +259,26 @@ class MultimodalIndex:
     def count(self, where: Where = None) -> int:
         """How many records match; all of them without a filter."""
         return self.store.count(parse_filter(where))
+
+    def info(self) -> Info:
+        """What the index holds: counts by modality and by field, encoders, size, failures."""
+        from mmrag.journal import Journal
+
+        journal = None if self.folder is None else self.folder / "journal.sqlite"
+        failed: list[Failure] = []
+        if journal is not None and journal.exists():
+            opened = Journal(journal)
+            failed = opened.failures()
+            opened.close()
+        files = [] if self.folder is None else [p for p in self.folder.rglob("*") if p.is_file()]
+        return Info(
+            records=self.count(),
+            modalities={m: self.count({"modality": m}) for m in ("text", "image")},
+            fields={f: self.store.count(having=f) for f in (*self.encoders.spaces(), "keywords")},
+            encoders={f: str(space) for f, space in self.encoders.spaces().items()},
+            bytes=sum(file.stat().st_blocks * 512 for file in files),
+            failed=failed,
+        )
 
     def resolve(self, uri: str) -> Path:
         """The file that a record's picture is in; derived pictures live in the index's folder."""

@@ -27,7 +27,7 @@ from mmrag.errors import (
     TooLarge,
     UnsupportedSource,
 )
-from mmrag.readers.raw import DEFAULT_LIMITS, Limits, check_pixels, data_url, read_bytes
+from mmrag.readers.picture_bytes import DEFAULT_LIMITS, Limits, check_pixels, data_url, read_bytes
 from mmrag.readers.sniff import sniff
 
 __all__ = [
@@ -114,7 +114,6 @@ def load(
     width, height = upright.size
     if reduced:
         width, height = full[::-1] if _orientation(opened) >= 5 else full
-    upright.info = {}  # an orientation left here would turn the picture again
     return Picture(upright, hashlib.sha256(data).hexdigest(), mime, width, height)
 
 
@@ -162,8 +161,6 @@ def _from_pil(image: Image.Image, limits: Limits) -> Picture:
     with _decoding():
         image.load()  # the caller may have opened a file that is not decoded yet
         upright = _upright(image)
-    upright = upright.copy() if upright is image else upright
-    upright.info = {}
     digest = hashlib.sha256(f"{upright.mode} {upright.width} {upright.height} ".encode())
     digest.update(upright.tobytes())
     mime = Image.MIME.get(image.format or "", "image/png")
@@ -220,10 +217,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says, in RGB or RGBA. Not PIL's ``exif_transpose``: it also rewrites the EXIF
-    block, and fails on the many that are not quite valid."""
+    """A copy in RGB or RGBA, turned as EXIF says. Not by PIL's ``exif_transpose``: it rewrites the
+    EXIF block too, and fails on the many that are not quite valid."""
     turn = _TURNS.get(_orientation(image))
-    return _colours(image if turn is None else image.transpose(turn))
+    turned = _colours(image if turn is None else image.transpose(turn))
+    upright = turned.copy() if turned is image else turned
+    upright.info = {}  # an orientation left in it would turn the picture again
+    return upright
 
 
 def _colours(image: Image.Image) -> Image.Image:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrag.readers.base import MediaFolder, SourceFile
 from PIL import Image
+
+from mmrag.readers.base import MediaFolder, SourceFile
 
 __all__ = ["Page", "media_folder", "pdf", "picture", "png_header", "saved", "source", "text_at"]
 

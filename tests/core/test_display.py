@@ -8,13 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from mmrag.display import Hits, hit_line, hits_html, page_html
 from mmrag.display_assets import ROUTE_COLOURS
 from mmrag.display_cards import CARDS, place
 from mmrag.display_text import clip, clip_words, clock, columns, excerpt, flowing, marked, number
 from mmrag.routes import ROUTES
 from mmrag.types import Caption, Hit, ImageRef, Locator, Record, RouteScore
-from PIL import Image
 
 HOSTILE = [
     "<script>alert(1)</script>",

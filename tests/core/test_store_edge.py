@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mmrag.protocols import Store
+
+from mmrag.errors import DiskFull, NotAnIndex, StoreError, StoreLocked
+from mmrag.filters import Eq
+from mmrag.keywords import encode_document
+from mmrag.protocols import FieldQuery, Point, Store
 from mmrag.stores.edge import EdgeStore
 from mmrag.testing import StoreContract
+from mmrag.types import Record, key_of
 
 
 class TestEdgeStore(StoreContract):
@@ -24,3 +35,231 @@ class TestEdgeStore(StoreContract):
         store.close()
         self.opened.append(EdgeStore(store.path))
         return self.opened[-1]
+
+
+def points(start: int, stop: int) -> list[Point]:
+    return [
+        Point(Record(f"{n}", metadata={"n": n}), {"text": np.array([1, n], np.float32)}, f"w{n}")
+        for n in range(start, stop)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A closed index of 10 records."""
+    with_ten(tmp_path / "index").close()
+    return tmp_path / "index"
+
+
+def with_ten(path: Path) -> EdgeStore:
+    store = EdgeStore(path)
+    store.prepare({"text": 2})
+    store.save_manifest({"version": 1})
+    store.upsert(points(0, 10))
+    return store
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+# ---------------------------------------------------------------------- opening
+
+
+def test_a_second_opening_is_refused(folder: Path) -> None:
+    store = EdgeStore(folder)
+    with pytest.raises(StoreLocked, match="open already"):
+        EdgeStore(folder)
+    script = "import sys; from mmrag.stores.edge import EdgeStore; EdgeStore(sys.argv[1])"
+    assert "StoreLocked" in run(script, folder).stderr
+    store.close()
+    assert run(script, folder).returncode == 0
+
+
+def test_nothing_is_made_unless_asked(tmp_path: Path) -> None:
+    with pytest.raises(NotAnIndex):
+        EdgeStore(tmp_path / "new", create=False)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotAnIndex):
+        EdgeStore(tmp_path / "empty", create=False)
+    EdgeStore(tmp_path / "empty").close()
+    EdgeStore(tmp_path / "empty", create=False).close()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(NotAnIndex):
+        EdgeStore(tmp_path)
+    with pytest.raises(NotAnIndex):
+        EdgeStore(tmp_path / "notes.txt")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("part", ["edge", "edge/segments", "edge/wal", "edge/edge_config.json"])
+def test_a_missing_part_is_not_made_anew(folder: Path, part: str) -> None:
+    gone = folder / part
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(NotAnIndex, match="missing"):
+        EdgeStore(folder)
+    assert not gone.exists()
+
+
+@pytest.mark.parametrize("leftover", [[], ["wal"], ["wal", "segments"]])
+def test_a_creation_that_was_cut_short_is_completed(tmp_path: Path, leftover: list[str]) -> None:
+    for name in ["", *leftover]:
+        (tmp_path / "index" / "edge" / name).mkdir(parents=True, exist_ok=True)
+    store = with_ten(tmp_path / "index")
+    assert store.count() == 10
+    store.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff" * 2048])
+@pytest.mark.parametrize("file", ["edge_config.json", "wal/open-1", "segment.json"])
+def test_damage_is_reported_with_its_reason(folder: Path, file: str, damage: bytes) -> None:
+    (found,) = [path for path in folder.rglob(Path(file).name) if str(path).endswith(file)][:1]
+    found.write_bytes(damage)
+    with pytest.raises(StoreError, match=str(folder)):
+        EdgeStore(folder).get([key_of("1")])
+
+
+def test_a_damaged_manifest_is_reported(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+    store = EdgeStore(folder)
+    with pytest.raises(StoreError):
+        store.manifest()
+    store.close()
+
+
+# ---------------------------------------------------------------------- engine
+
+
+def test_deleted_points_leave_no_trace_after_optimising(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    store.prepare({"text": 2})
+    store.upsert(points(0, 3000))
+    store.delete([key_of(f"{n}") for n in range(2000)])
+    store.optimize()
+    query = [FieldQuery("text", np.array([1, 0], np.float32)), FieldQuery("keywords", "w2500")]
+    text, keywords = store.search(query, 5)
+    assert text.keys == tuple(key_of(f"{n}") for n in range(2000, 2005))
+    assert keywords.keys == (key_of("2500"),)
+    # Until now the engine's IDF counted deleted texts: one of 1,000, not of 3,000, has the word.
+    weight = encode_document("w2500").values[0]
+    assert keywords.scores == pytest.approx([math.log(1 + 999.5 / 1.5) * weight], rel=1e-5)
+    assert store.count() == 1000
+    store.close()
+
+
+def test_a_filtered_key_is_indexed_once_and_for_good(folder: Path) -> None:
+    store = EdgeStore(folder)
+    for _ in range(2):
+        assert store.count(Eq("n", 3)) == 1
+    assert "metadata.n" in store._indexed
+    assert store.count(Eq("n", "3")) == 0  # of another kind than the index
+    store.upsert(points(3, 4))
+    store.close()
+    again = EdgeStore(folder)
+    assert "metadata.n" in again._indexed
+    assert [r.id for batch in again.scan(Eq("n", 3)) for r in batch] == ["3"]
+    again.close()
+
+
+def test_not_every_key_that_is_filtered_on_gets_an_index(folder: Path) -> None:
+    store = EdgeStore(folder)
+    for n in range(40):
+        assert store.count(Eq(f"key {n}", 1)) == 0
+    assert len(store._indexed) == 24
+    store.close()
+
+
+# ---------------------------------------------------------------------- crashes
+
+_WRITER = """
+import sys, numpy as np
+from mmrag.protocols import Point
+from mmrag.stores.edge import EdgeStore
+from mmrag.types import Record
+store = EdgeStore(sys.argv[1])
+store.prepare({"text": 2, sys.argv[2]: 3})
+n = store.count()
+while True:
+    vectors = {"text": np.array([1, n], np.float32), sys.argv[2]: np.array([1, n, 0], np.float32)}
+    store.upsert([Point(Record(f"{n}", "text"), vectors, f"w{n}")])
+    store.delete([])
+    n += 1
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    acknowledged = 0
+    for round_ in range(4):  # each with a field that is new to the index
+        command = [sys.executable, "-c", _WRITER, str(tmp_path / "index"), f"field{round_}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for line in writer.stdout:
+                acknowledged = int(line)
+                if acknowledged >= 150 * (round_ + 1):
+                    writer.kill()
+                    break
+            rest = writer.stdout.read().split()
+        acknowledged = int(rest[-1]) if rest else acknowledged
+        store = EdgeStore(tmp_path / "index")
+        assert store.count() in (acknowledged, acknowledged + 1)
+        assert store.count(having="text") == store.count(having="keywords") == store.count()
+        assert store.count(having=f"field{round_}") >= 100
+        ids = {record.id for batch in store.scan() for record in batch}
+        assert ids >= {f"{n}" for n in range(acknowledged)}
+        store.close()
+
+
+_FILLER = """
+import sys, numpy as np
+from mmrag.errors import DiskFull
+from mmrag.protocols import Point
+from mmrag.stores.edge import EdgeStore
+from mmrag.types import Record
+store = EdgeStore(sys.argv[1] + "/index")
+store.prepare({"text": 256})
+written = 0
+try:
+    while True:
+        batch = range(written, written + 500)
+        rng = np.random.default_rng(written)
+        rows = rng.standard_normal((500, 256)).astype(np.float32)
+        texts = rng.bytes(500 * 2000).hex()
+        store.upsert([
+            Point(Record(f"{n}", texts[4000 * i : 4000 * i + 4000]), {"text": rows[i]})
+            for i, n in enumerate(batch)
+        ])
+        written += 500
+except DiskFull as error:
+    store.get([]), store.search([], 1)
+    assert store.count() == written
+    store.close()
+    print(written)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        filler = run(_FILLER, tmp_path)
+        assert filler.returncode == 0, filler.stderr
+        store = EdgeStore(tmp_path / "index")
+        assert store.count() == int(filler.stdout) > 0
+        with pytest.raises(DiskFull):
+            store.upsert([Point(Record("big", "x" * 100_000_000))])
+        store.delete_where(Eq("id", "0"))
+        assert store.count() == int(filler.stdout) - 1
+        store.close()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

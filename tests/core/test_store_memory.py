@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mmrag.protocols import Store
 from mmrag.testing import MemoryStore, StoreContract
 

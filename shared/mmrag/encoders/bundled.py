@@ -74,11 +74,11 @@ class BundledEncoder:
         vector is the mean of theirs, weighted by their tokens, at length 1.
 
         Raises:
-            InputError: a text is not a string, or empty.
+            InputError: a text is not a string.
         """
         for text in texts:
-            if not isinstance(text, str) or not text.strip():
-                raise InputError(f"a text to encode is a non-empty string, not {text!r:.80}")
+            if not isinstance(text, str):
+                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
         windows = [self._windows(text, f"{role}: ") for text in texts]
         vectors = self._each(self._encode_window, [w for text in windows for w in text])
         pooled = np.empty((len(texts), DIM), np.float32)

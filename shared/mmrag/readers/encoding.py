@@ -106,7 +106,7 @@ def _is_whole(char: str) -> float:
 
 def _is_chinese(char: str) -> float:
     """1 for what Chinese texts are made of, and a half for ideographs that are rare in them."""
-    if not ("\u2010" <= char <= "\u206f" or "\u3000" <= char <= "\u3020" or "\u4e00" <= char):
+    if not ("\u2010" <= char <= "\u206f" or "\u3000" <= char <= "\u3020" or char >= "\u4e00"):
         return 0.0
     try:
         char.encode("gb2312")

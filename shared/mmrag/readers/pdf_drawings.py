@@ -68,15 +68,17 @@ def drawings(paths: Sequence[Path], frame: Frame) -> list[Box]:
 
 def _is_drawing(cluster: Sequence[Path]) -> bool:
     """Whether it has enough shapes that are not a table's: slanted, curved, bars or colours."""
-    slanted = [path.slanted for path in cluster if path.slanted]
+    slanted = [path for path in cluster if path.slanted]
     boxes = [path for path in cluster if not path.slanted and not path.is_rule]
-    if len(slanted) >= 3:
-        shapes = len(slanted) + len(boxes)
-        return shapes >= _PARTS or sum(slanted) >= _SEGMENTS
-    if sum(slanted) >= _SEGMENTS:
+    if sum(path.slanted for path in slanted) >= _SEGMENTS:
         return True
-    many_colours = len({path.fill for path in boxes if path.fill}) >= 4
-    return len(cluster) >= _PARTS and (many_colours or _has_bars(boxes))
+    if len(slanted) >= 3:
+        return len(slanted) + len(boxes) >= _PARTS or _colours(slanted) >= 3  # a pie
+    return len(cluster) >= _PARTS and (_colours(boxes) >= 4 or _has_bars(boxes))
+
+
+def _colours(paths: Sequence[Path]) -> int:
+    return len({path.fill for path in paths if path.fill})
 
 
 def _has_bars(boxes: Sequence[Path]) -> bool:
@@ -117,7 +119,7 @@ def _clusters(paths: Sequence[Path]) -> Iterator[list[Path]]:
             group |= edge
             edge = near[edge].any(axis=0) & ~group
         free &= ~group
-        yield [paths[i] for i in np.flatnonzero(group)]
+        yield [path for path, inside in zip(paths, group, strict=True) if inside]
 
 
 def _fill(item: pypdfium2.PdfObject) -> int:

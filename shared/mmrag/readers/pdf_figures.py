@@ -16,12 +16,13 @@ from pypdfium2 import raw
 
 from mmrag.readers.pdf_drawings import Path, drawings, path_of
 from mmrag.readers.pdf_page import Box, Frame, union
-from mmrag.readers.raw import DEFAULT_LIMITS
+from mmrag.readers.picture_bytes import DEFAULT_LIMITS
 
-__all__ = ["Figure", "Survey", "repeated", "survey"]
+__all__ = ["Figure", "Survey", "repeated", "survey", "touch"]
 
 _DEPTH = 5  # of forms within forms
-_OBJECTS = 20_000  # a page with more is a map or a technical drawing, whatever the rest shows
+_OBJECTS = 20_000  # a page with more is a map or a technical drawing
+_PICTURES = 500  # likewise
 _SMALLEST_SIDE = 48  # pixels
 _SMALLEST_SHARE = 0.01  # of the page
 _LONGEST_SHAPE = 8.0  # times as long as wide: a rule or a banner
@@ -56,7 +57,7 @@ def survey(page: pypdfium2.PdfPage) -> Survey:
     paths: list[Path] = []
     for number, (item, box) in enumerate(_objects(page, frame)):
         found.empty = False
-        if number > _OBJECTS:
+        if number > _OBJECTS or len(rasters) > _PICTURES:
             found.figures = [Figure((0.0, 0.0, frame.width, frame.height))]
             return found
         if isinstance(item, pypdfium2.PdfImage):
@@ -130,21 +131,26 @@ def _merged(figures: list[Figure], gap: float) -> list[Figure]:
     picture into strips."""
     done: list[Figure] = []
     for figure in figures:
-        while near := [other for other in done if _touch(figure.box, other.box, gap)]:
+        whole = figure
+        while near := [other for other in done if touch(whole.box, other.box, gap)]:
             done = [other for other in done if other not in near]
-            near.append(figure)
-            key = hashlib.sha256("".join(part.key for part in near).encode()).hexdigest()
-            figure = Figure(
-                box=union(part.box for part in near),
-                density=max(part.density for part in near),
-                photo=all(part.photo for part in near),
-                key=key if all(part.key for part in near) else "",
-            )
-        done.append(figure)
+            whole = _joined([whole, *near])
+        done.append(whole)
     return done
 
 
-def _touch(one: Box, two: Box, gap: float) -> bool:
+def _joined(parts: list[Figure]) -> Figure:
+    keys = sorted(part.key for part in parts)
+    return Figure(
+        box=union(part.box for part in parts),
+        density=max(part.density for part in parts),
+        photo=all(part.photo for part in parts),
+        key=hashlib.sha256("".join(keys).encode()).hexdigest() if all(keys) else "",
+    )
+
+
+def touch(one: Box, two: Box, gap: float) -> bool:
+    """Whether two boxes overlap or are less than ``gap`` points apart."""
     return (
         one[0] < two[2] + gap
         and two[0] < one[2] + gap

@@ -6,6 +6,7 @@ Every function here calls pdfium, which is not thread-safe: hold the lock of ``r
 from __future__ import annotations
 
 import ctypes
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom), in points or as fractions of the page, origin at the top left."""
 
 _GRID = 1_000_000  # pdfium maps to whole pixels, so a fine grid
+_EDGE = 0.08  # of the height: where running heads and feet are
 _FOLDED = ((0x2E80, 0x2FDF), (0xFB00, 0xFB06))  # radicals and ligatures that stand for letters
 
 
@@ -29,7 +31,8 @@ class Frame:
     """From PDF coordinates to the page as displayed: turned, cropped, origin at the top left."""
 
     def __init__(self, page: pypdfium2.PdfPage) -> None:
-        self.width, self.height = page.get_size()  # points
+        self.width: float = page.get_width()  # points
+        self.height: float = page.get_height()
         (x0, y0), (x1, y1), (x2, y2) = (_device(page, *at) for at in ((0, 0), (999, 0), (0, 999)))
         self._x = ((x1 - x0) / 999, (x2 - x0) / 999, x0)
         self._y = ((y1 - y0) / 999, (y2 - y0) / 999, y0)
@@ -72,11 +75,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class PageText:
-    """The text of a page; ``origin[i]`` is pdfium's index of the character ``text[i]``."""
+    """The text of a page; ``origin[i]`` is pdfium's index of the character ``text[i]``.
+
+    ``pieces`` are the boxes in points of all runs of text: a line, or a number at an axis.
+    """
 
     text: str
     origin: list[int]
-    lines: list[Line]
+    pieces: list[Box]
 
 
 def union(boxes: Iterable[Box]) -> Box:
@@ -92,14 +98,18 @@ def text_box(page: pypdfium2.PdfTextPage, frame: Frame, first: int, last: int) -
     return union(boxes) if boxes else None
 
 
-def page_text(page: pypdfium2.PdfTextPage, frame: Frame) -> PageText:
-    """The text with paragraphs apart; empty if there is no text layer, or not a readable one."""
+def page_text(page: pypdfium2.PdfTextPage, frame: Frame, seen: set[str]) -> PageText:
+    """The text with paragraphs apart; empty if there is no text layer, or not a readable one.
+
+    ``seen`` holds the running heads and feet of the pages before, which are not given again; it
+    is added to.
+    """
     chars = [raw.FPDFText_GetUnicode(page, i) for i in range(page.count_chars())]
     cleaned = [_clean(code) for code in chars]
     visible = sum(code > 32 for code in chars)
     if sum(bool(text.strip()) for text in cleaned) * 2 < visible:
         return PageText("", [], [])  # glyphs without a meaning: better read as a picture
-    lines = _lines(page, frame, cleaned)
+    lines = _unseen(_lines(page, frame, cleaned), frame, cleaned, seen)
     text: list[str] = []
     origin: list[int] = []
     for number, line in enumerate(lines):
@@ -112,7 +122,8 @@ def page_text(page: pypdfium2.PdfTextPage, frame: Frame) -> PageText:
                 continue
             text.append(cleaned[i])
             origin.extend([i] * len(cleaned[i]))
-    return PageText("".join(text), origin, lines)
+    pieces = [frame.box(*page.get_rect(i)) for i in range(page.count_rects())]
+    return PageText("".join(text), origin, pieces)
 
 
 def _clean(code: int) -> str:
@@ -141,6 +152,22 @@ def _lines(page: pypdfium2.PdfTextPage, frame: Frame, cleaned: list[str]) -> lis
             ends = (frame.box(*page.get_charbox(i, loose=True)) for i in (first, last))
             lines.append(Line(first, last, union(ends)))
     return lines
+
+
+def _unseen(lines: list[Line], frame: Frame, cleaned: list[str], seen: set[str]) -> list[Line]:
+    """The lines without heads and feet that differ from those of a page before in numbers only."""
+    kept, edge = [], _EDGE * frame.height
+    new = set()
+    for line in lines:
+        if edge < line.box[3] and line.box[1] < frame.height - edge:
+            kept.append(line)
+            continue
+        words = re.sub(r"\d+", "#", "".join(cleaned[line.first : line.last + 1]))
+        new.add(words)
+        if words not in seen:
+            kept.append(line)
+    seen |= new
+    return kept
 
 
 def _gap(above: Line, line: Line, lines: list[Line], cleaned: list[str]) -> str:

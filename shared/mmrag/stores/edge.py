@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import qdrant_edge as qe
 
-from mmrag.errors import StoreError
 from mmrag.filters import Filter
 from mmrag.protocols import FieldQuery, Point, Ranking
+from mmrag.stores.edge_files import check_room, has_room, read_dims
+from mmrag.stores.edge_folder import EdgeFolder
 from mmrag.stores.edge_forms import (
     dense_and_sparse,
+    footprint,
     having_filter,
     named,
     query_vector,
     translate,
 )
 from mmrag.stores.edge_indexes import missing_indexes
-from mmrag.stores.edge_shard import (
-    check_room,
-    engine_errors,
-    open_shard,
-    read_dims,
-    read_manifest,
-    write_manifest,
-)
 from mmrag.stores.payload import from_payload, to_payload
 from mmrag.stores.vectors import (
     best_first,
@@ -51,7 +43,7 @@ _BATCH = 1000
 _EF = 256
 
 
-class EdgeStore:
+class EdgeStore(EdgeFolder):
     """A store in the folder ``path``: the engine's files in ``edge``, and ``manifest.json``.
 
     One process holds it open at a time; its threads may share it. Searches look at every vector,
@@ -65,16 +57,10 @@ class EdgeStore:
     """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        self._path = Path(path)
-        self._writing = threading.Lock()
-        self._shard: qe.EdgeShard | None = open_shard(self._path, create)
+        super().__init__(path, create)
         self._dims = read_dims(self._path)
-        self._indexed = frozenset(self._shard.info().payload_schema)
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._path
+        with self._engine() as shard:
+            self._indexed = frozenset(shard.info().payload_schema)
 
     def prepare(self, dims: Mapping[str, int]) -> None:
         """Create the dense fields that are missing; idempotent.
@@ -90,16 +76,6 @@ class EdgeStore:
             self._dims = {**self._dims, **missing}
         self._index_for(None)
 
-    def manifest(self) -> dict[str, Json] | None:
-        """What ``save_manifest`` kept; None in a store that is new."""
-        with self._engine():
-            return read_manifest(self._path)
-
-    def save_manifest(self, manifest: Mapping[str, Json]) -> None:
-        """Keep what the index says of itself, in one step."""
-        with self._writing, self._engine():
-            write_manifest(self._path, manifest)
-
     def upsert(self, points: Sequence[Point]) -> None:
         """Insert or wholly replace points; returns once the engine has acknowledged them.
 
@@ -109,13 +85,10 @@ class EdgeStore:
             DiskFull: the disk is nearly full; points before the batch that failed are written.
         """
         check_points(points, self._dims)
-        new = {}
-        for point in points:
-            payload = to_payload(point.record)
-            key = key_of(point.record.id)
-            new[key] = qe.Point(key, dense_and_sparse(point), payload)
+        payloads = {key_of(p.record.id): to_payload(p.record) for p in points}
+        vectors = {key_of(p.record.id): dense_and_sparse(p) for p in points}
         with self._writing:
-            self._write(list(new.values()))
+            self._write(payloads, vectors)
 
     def update(self, points: Sequence[Point]) -> None:
         """Replace the payload and the given fields of points that exist, and keep their other
@@ -126,13 +99,9 @@ class EdgeStore:
         vectors = {key_of(p.record.id): dense_and_sparse(p) for p in points}
         with self._writing:
             with self._engine() as shard:
-                old = {str(r.id): r.vector for r in shard.retrieve(list(vectors), False, True)}
-            self._write(
-                [
-                    qe.Point(key, {**named(vector), **vectors[key]}, payloads[key])
-                    for key, vector in old.items()
-                ]
-            )
+                found = shard.retrieve(list(vectors), with_payload=False, with_vector=True)
+            old = {str(point.id): named(point.vector) for point in found}
+            self._write(payloads, {key: {**old[key], **vectors[key]} for key in old})
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete points; unknown keys are no error."""
@@ -217,37 +186,6 @@ class EdgeStore:
             if offset is None:
                 return
 
-    def optimize(self) -> None:
-        """Give back the room of deleted points, and build a search graph for each field of more
-        than 150 MB (100,000 vectors of 384 numbers); the scan of fewer is fast and exact.
-
-        The engine lets nothing else in this process run meanwhile: a graph of 100,000 vectors
-        takes a minute or two, and makes a search several times faster, but no longer exact.
-        """
-        with self._writing, self._engine() as shard:
-            shard.optimize()
-
-    def flush(self) -> None:
-        """Return once everything acknowledged would survive a power cut."""
-        with self._writing, self._engine() as shard:
-            shard.flush()
-
-    def close(self) -> None:
-        """Flush, and release the folder; idempotent."""
-        with self._writing:
-            shard, self._shard = self._shard, None
-            if shard is not None:
-                with engine_errors(self._path):
-                    shard.close()
-
-    @contextmanager
-    def _engine(self) -> Iterator[qe.EdgeShard]:
-        shard = self._shard
-        if shard is None:
-            raise StoreError(f"{self._path} was closed")
-        with engine_errors(self._path):
-            yield shard
-
     def _condition(self, where: Filter | None, having: str | None = None) -> qe.Filter | None:
         condition = having_filter(where, having)
         self._index_for(where)
@@ -255,19 +193,22 @@ class EdgeStore:
 
     def _index_for(self, where: Filter | None) -> None:
         """Create the payload indexes that a filter needs and that are not there yet."""
-        if not missing_indexes(self._indexed, where):
-            return
+        if not missing_indexes(self._indexed, where) or not has_room(self._path):
+            return  # without an index a filter is slow, on a full disk it still works
         with self._writing, self._engine() as shard:
             missing = missing_indexes(self._indexed, where)
-            check_room(self._path, 0)
             for path, kind in missing.items():
                 shard.update(qe.UpdateOperation.create_field_index(path, kind))
             self._indexed = frozenset(shard.info().payload_schema)
 
-    def _write(self, points: Sequence[qe.Point]) -> None:
-        """Write points in batches; the caller holds the lock."""
-        for start in range(0, len(points), _BATCH):
-            batch = list(points[start : start + _BATCH])
-            with self._engine() as shard:
-                check_room(self._path, len(batch) * 10_000)
-                shard.update(qe.UpdateOperation.upsert_points(batch))
+    def _write(
+        self, payloads: Mapping[str, dict[str, Json]], vectors: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Write a point for each key of ``vectors``; the caller holds the lock."""
+        keys = list(vectors)
+        with self._engine() as shard:
+            check_room(self._path, sum(footprint(payloads[k], vectors[k]) for k in keys))
+            for start in range(0, len(keys), _BATCH):
+                batch = keys[start : start + _BATCH]
+                points = [qe.Point(key, vectors[key], payloads[key]) for key in batch]
+                shard.update(qe.UpdateOperation.upsert_points(points))

@@ -13,8 +13,9 @@ from mmrag.keywords import SparseVector, encode_document, encode_query
 from mmrag.protocols import FieldQuery, Point
 from mmrag.stores.qdrant_filters import FilterTranslator
 from mmrag.stores.vectors import check_query, query_text
+from mmrag.types import Json
 
-__all__ = ["dense_and_sparse", "having_filter", "named", "query_vector", "translate"]
+__all__ = ["dense_and_sparse", "footprint", "having_filter", "named", "query_vector", "translate"]
 
 # The binding takes a Python bool for the number 1; numpy's it takes for what it is.
 translate = FilterTranslator(qe, qe.RangeFloat, np.bool_)
@@ -29,6 +30,12 @@ def dense_and_sparse(point: Point) -> dict[str, Any]:
     if sparse := encode_document(point.keywords):
         vectors["keywords"] = _sparse(sparse)
     return vectors
+
+
+def footprint(payload: Mapping[str, Json], vectors: Mapping[str, Any]) -> int:
+    """About how many bytes a point takes, in the log and in the files together."""
+    numbers = sum(v.nbytes if isinstance(v, np.ndarray) else 4096 for v in vectors.values())
+    return 2 * numbers + 4 * len(repr(payload))
 
 
 def query_vector(query: FieldQuery, dims: Mapping[str, int]) -> Any:

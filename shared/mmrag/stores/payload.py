@@ -32,13 +32,13 @@ def to_payload(record: Record) -> dict[str, Json]:
     if not isinstance(record.id, str) or not record.id:
         raise InputError(f"a record's id is a non-empty string, not {record.id!r}")
     payload: dict[str, Json] = {
-        "page_content": _json(record.text, "text"),
+        "page_content": _string(record.text, "text"),
         "metadata": _json(dict(record.metadata), "metadata"),
-        "id": _json(record.id, "id"),
+        "id": _string(record.id, "id"),
         "modality": record.modality,
     }
     if record.source:
-        payload["source"] = _json(record.source, "source")
+        payload["source"] = _string(record.source, "source")
     payload |= _locator(record.locator)
     if record.image is not None:
         payload["image"] = _json(_set_fields(record.image), "image")
@@ -47,7 +47,7 @@ def to_payload(record: Record) -> dict[str, Json]:
     for key, value in record.extra.items():
         if key in _OWN:
             raise InputError(f"extra key {key!r} of record {record.id!r} is mmrag's own")
-        payload[_json(key, "extra")] = _json(value, key)
+        payload[_string(key, "extra")] = _json(value, key)
     return payload
 
 
@@ -115,7 +115,7 @@ def _json(value: object, name: str, depth: int = 0) -> Json:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _unicode(value, name)
+        return _string(value, name)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -125,7 +125,7 @@ def _json(value: object, name: str, depth: int = 0) -> Json:
             return [_json(item, name, depth + 1) for item in value]
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return {
-                _unicode(key, name): _json(item, f"{name}.{key}", depth + 1)
+                _string(key, name): _json(item, f"{name}.{key}", depth + 1)
                 for key, item in value.items()
             }
     raise InputError(
@@ -133,7 +133,9 @@ def _json(value: object, name: str, depth: int = 0) -> Json:
     )
 
 
-def _unicode(text: str, name: str) -> str:
+def _string(text: object, name: str) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"{name} is a string, not {type(text).__name__}")
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""A Qdrant Edge folder: opening it, its errors in our words, and the room on its disk."""
+"""The folder of an embedded index: what is in it, its errors in our words, room on its disk."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mmrag.types import Json
 __all__ = [
     "check_room",
     "engine_errors",
+    "has_room",
     "open_shard",
     "read_dims",
     "read_manifest",
@@ -104,17 +105,20 @@ def read_dims(folder: Path) -> dict[str, int]:
         return {name: int(params["size"]) for name, params in config.get("vectors", {}).items()}
 
 
-def check_room(path: Path, size: int) -> None:
+def has_room(folder: Path, size: int = 0) -> bool:
+    """Whether ``size`` more bytes leave the disk short of full."""
+    return shutil.disk_usage(folder).free >= _RESERVE + size
+
+
+def check_room(folder: Path, size: int = 0) -> None:
     """Refuse to write about ``size`` bytes if the disk would come close to full.
 
     Raises:
         DiskFull: too little room is left.
     """
-    free = shutil.disk_usage(path).free
-    if free < _RESERVE + size:
-        raise DiskFull(
-            f"{path}: {free >> 20} MB are free, {(_RESERVE + size) >> 20} MB are needed to write"
-        )
+    if not has_room(folder, size):
+        needed = (_RESERVE + size) >> 20
+        raise DiskFull(f"{folder}: the disk has less than the {needed} MB left that writing takes")
 
 
 @contextmanager
@@ -136,7 +140,7 @@ def engine_errors(path: Path) -> Iterator[None]:
 
 def _create(path: Path) -> qe.EdgeShard:
     path.mkdir(parents=True, exist_ok=True)
-    check_room(path, 0)
+    check_room(path)
     sparse = {"keywords": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)}
     optimizers = qe.EdgeOptimizersConfig(indexing_threshold=_GRAPH_KB)
     config = qe.EdgeConfig(sparse_vectors=sparse, optimizers=optimizers)

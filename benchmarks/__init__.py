@@ -1,0 +1,1 @@
+"""The README's figures, measured anew: ``python -m benchmarks [NAME ...] [--json FILE]``."""

@@ -1,0 +1,104 @@
+"""Calibration by arithmetic, and what it is for: one meaning of evidence in every route."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmrag.calibration import Calibrator, Null, dense_evidence, keyword_evidence
+from mmrag.encode import Encoders
+from mmrag.encoders.bundled import BundledEncoder
+from mmrag.index import MultimodalIndex
+from mmrag.references import REFERENCE_QUERIES
+from mmrag.types import Record
+
+
+def test_null_is_the_median_and_the_way_to_the_99th_percentile() -> None:
+    scores = np.arange(101, dtype=np.float32)
+    assert Null.of(scores) == Null(50.0, pytest.approx(49.0))
+
+
+def test_a_constant_null_has_a_width_to_divide_by() -> None:
+    assert Null.of(np.ones(5, np.float32)).width > 0
+
+
+def test_dense_evidence_moves_the_centre_halfway_to_the_querys_own_mean() -> None:
+    own = np.full(10, 0.2, np.float32)  # ten of a sample: a quarter of the way
+    found = dense_evidence([0.5], Null(0.1, 0.2), own, population=100)
+    centre = 0.75 * 0.1 + 0.25 * 0.2
+    assert found == (pytest.approx((0.5 - centre) / 0.2),)
+
+
+def test_a_larger_crowd_takes_more_evidence_to_stand_out() -> None:
+    own, null = np.zeros(0, np.float32), Null(0.0, 1.0)
+    (small,) = dense_evidence([3.0], null, own, population=256)
+    (large,) = dense_evidence([3.0], null, own, population=100_000)
+    expected = (math.sqrt(2 * math.log(100_000)) - math.sqrt(2 * math.log(256))) / 2.326
+    assert small == 3.0
+    assert large == pytest.approx(3.0 - expected)
+
+
+def test_dense_evidence_is_invariant_to_the_scale_of_a_route() -> None:
+    """What makes routes of different encoders comparable."""
+    rng = np.random.default_rng(0)
+    reference, own = rng.normal(size=1000), rng.normal(size=50)
+    plain = dense_evidence([1.0, 2.0], Null.of(reference), own, 50)
+    scaled = dense_evidence(
+        [0.3 + 0.1, 0.3 + 0.2], Null.of(0.3 + 0.1 * reference), 0.3 + 0.1 * own, 50
+    )
+    assert scaled == pytest.approx(plain)
+
+
+def test_keyword_evidence_is_the_squared_share_of_the_querys_information() -> None:
+    most = 2 * math.log1p(1000)
+    assert keyword_evidence([most / 2, 2 * most, 0.0], tokens=2, population=1000) == (
+        pytest.approx(0.25),
+        1.0,
+        0.0,
+    )
+
+
+def test_reference_queries_are_many_and_in_both_languages() -> None:
+    assert len(REFERENCE_QUERIES) == len(set(REFERENCE_QUERIES)) == 64
+    assert sum(query.isascii() for query in REFERENCE_QUERIES) == 32
+
+
+def test_reference_vectors_are_kept_and_made_anew_when_damaged(tmp_path: Path) -> None:
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        index.add([Record(id=str(i), text=f"number {i}") for i in range(5)])
+        first = index.search("number 3")
+        (kept,) = (tmp_path / "kb" / "calibration").iterdir()
+        whole = kept.read_bytes()
+        for damage in (whole[:100], b"", b"not an array"):
+            kept.write_bytes(damage)
+            encoder = BundledEncoder()
+            calibrator = Calibrator(index.store, Encoders(encoder, encoder), tmp_path / "kb")
+            assert calibrator is not None
+            index._calibrator = calibrator
+            assert index.search("number 3") == first
+            assert kept.read_bytes() == whole
+
+
+def test_a_query_about_nothing_in_the_index_has_little_evidence(tmp_path: Path) -> None:
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        index.add(
+            [
+                Record(id="tea", text="Green tea is steeped for two minutes in hot water."),
+                Record(id="bus", text="The number 7 bus leaves from the town hall every hour."),
+                Record(id="vat", text="Value added tax is due on the tenth of the next month."),
+            ]
+        )
+        (about,) = index.search("how long to steep green tea", limit=1)
+        (beside,) = index.search("penguins of the antarctic", limit=1)
+    assert about.record.id == "tea"
+    assert about.score > 1.5
+    assert beside.score < 1
+
+
+def test_one_record_alone_can_be_found(tmp_path: Path) -> None:
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        index.add([Record(id="only", text="a lighthouse")])
+        assert [hit.record.id for hit in index.search("lighthouse")] == ["only"]

@@ -1,0 +1,203 @@
+"""The command, in a process of its own: what it prints, its JSON, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmrag.demo import SAMPLE
+from mmrag.index import MultimodalIndex
+
+
+def mmrag(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "mmrag", *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def answer(*args: str | Path, cwd: Path | None = None) -> Any:
+    done = mmrag(*args, "--json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "docs").mkdir()
+    for name in ("texts/giant-panda.txt", "texts/router-setup.md", "pictures/bamboo-eater.jpg"):
+        shutil.copy(SAMPLE / name, folder / "docs")
+    shutil.copy(SAMPLE / "manual.pdf", folder / "docs")
+    (folder / "docs" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kb(docs: Path) -> Path:
+    done = mmrag("index", "docs", "--kb", "kb", cwd=docs)
+    assert done.returncode == 0, done.stderr
+    assert "4 added, 0 updated, 0 unchanged, 0 deleted, 1 failed" in done.stdout
+    assert "docs/broken.png: DamagedSource" in done.stderr
+    return docs / "kb"
+
+
+def test_index_again_as_json(docs: Path, kb: Path) -> None:
+    report = answer("index", "docs", "--kb", kb, cwd=docs)
+    failed = report.pop("failed")
+    seconds = report.pop("seconds")
+    with MultimodalIndex.open(kb) as index:
+        assert report == {
+            "added": 0,
+            "updated": 0,
+            "unchanged": 4,
+            "deleted": 0,
+            "records": index.count(),
+        }
+    assert seconds >= 0
+    assert [(f["source"], f["error"]) for f in failed] == [("docs/broken.png", "DamagedSource")]
+
+
+def test_search_by_words_as_json(docs: Path, kb: Path) -> None:
+    hits = answer("search", "giant panda", "--kb", kb, "--limit", "3", cwd=docs)
+    assert [set(hit) for hit in hits] == [
+        {"id", "score", "modality", "source", "locator", "text", "routes"}
+    ] * 3
+    assert {"docs/giant-panda.txt", "docs/bamboo-eater.jpg"} <= {hit["source"] for hit in hits}
+    for hit in hits:
+        assert (docs / hit["source"]).exists()
+        assert set(hit["locator"]) == {"page", "bbox", "start_s", "end_s"}
+        assert hit["score"] == pytest.approx(sum(r["contribution"] for r in hit["routes"]))
+        assert all(set(r) == {"route", "rank", "score", "contribution"} for r in hit["routes"])
+    assert [hit["score"] for hit in hits] == sorted((h["score"] for h in hits), reverse=True)
+
+
+def test_search_by_a_picture_and_one_route(docs: Path, kb: Path) -> None:
+    picture = docs / "docs" / "bamboo-eater.jpg"
+    (hit,) = answer(
+        "search", "--image", picture, "--kb", kb, "--route", "image->image", "--limit", "1"
+    )
+    assert hit["source"] == "docs/bamboo-eater.jpg"
+    assert hit["routes"][0]["route"] == "image->image"
+    assert hit["routes"][0]["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_where_takes_numbers_and_words(kb: Path) -> None:
+    pages = answer("search", "filter", "--kb", kb, "--where", "page=3", "--where", "modality=text")
+    assert pages
+    assert {hit["locator"]["page"] for hit in pages} == {3}
+    assert {hit["modality"] for hit in pages} == {"text"}
+
+
+def test_where_on_an_unknown_key_says_so(kb: Path) -> None:
+    done = mmrag("search", "panda", "--kb", kb, "--where", "colour=red")
+    assert done.returncode == 0
+    assert "no hits" in done.stdout
+    assert "no record has the key 'colour'" in done.stderr
+
+
+def test_human_output_says_why(docs: Path, kb: Path) -> None:
+    done = mmrag("search", "大熊猫", "--kb", kb, cwd=docs)
+    assert "docs/giant-panda.txt" in done.stdout
+    assert "text->text #1" in done.stdout
+
+
+def test_info(kb: Path) -> None:
+    known = answer("info", "--kb", kb)
+    assert known["records"] == sum(known["modalities"].values())
+    assert known["fields"]["image"] == known["modalities"]["image"] >= 2
+    assert known["bytes"] > 0
+    assert [f["source"] for f in known["failed"]] == ["docs/broken.png"]
+    assert "mmrag-bundled-1" in known["encoders"]["text"]
+    assert "mmrag-bundled-1" in mmrag("info", "--kb", kb).stdout
+
+
+def test_status_1_when_nothing_could_be_indexed(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    done = mmrag("index", tmp_path / "empty.txt", "--kb", tmp_path / "kb")
+    assert done.returncode == 1
+    assert "EmptySource" in done.stderr
+
+
+def test_a_missing_path_is_a_reported_failure(tmp_path: Path) -> None:
+    done = mmrag("index", tmp_path / "nowhere", "--kb", tmp_path / "kb", "--json")
+    assert done.returncode == 1
+    (failed,) = json.loads(done.stdout)["failed"]
+    assert failed["error"] == "UnreadableSource"
+    assert "No such file" in failed["message"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "says"),
+    [
+        (["search", "x", "--limit", "0"], 2, "limit is a whole number"),
+        (["search", "x", "--limit", "-1"], 2, "limit is a whole number"),
+        (["search", "x", "--limit", "many"], 2, "many"),
+        (["search"], 2, "empty query"),
+        (["search", "   "], 2, "empty query"),
+        (["search", "x", "--route", "text->smell"], 2, "unknown route 'text->smell'"),
+        (["search", "x", "--route", "image->image"], 2, "needs a query with a picture"),
+        (["search", "x", "--fusion", "magic"], 2, "unknown fusion 'magic'"),
+        (["search", "x", "--where", "colour"], 2, "KEY=VALUE"),
+        (["search", "--image", "no-such.png"], 1, "no-such.png"),
+        (["search", "--image", __file__], 1, "error:"),
+        (["index"], 2, "Missing argument"),
+        (["dance"], 2, "No such command"),
+    ],
+)
+def test_wrong_usage(kb: Path, args: list[str], status: int, says: str) -> None:
+    done = mmrag(*args, "--kb", kb)
+    assert done.returncode == status, done.stderr
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+def test_searching_what_is_no_index(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear reader")
+    for folder in (tmp_path, tmp_path / "nowhere", tmp_path / "letter.txt"):
+        done = mmrag("search", "x", "--kb", folder)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_an_index_that_is_open_elsewhere(kb: Path) -> None:
+    with MultimodalIndex.open(kb):
+        done = mmrag("search", "x", "--kb", kb)
+    assert done.returncode == 1
+    assert "another process" in done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(kb: Path) -> None:
+    command = f"'{sys.executable}' -m mmrag search panda --kb '{kb}' --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_demo_writes_a_page(tmp_path: Path) -> None:
+    done = mmrag("demo", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "demo.html").read_text("utf-8")
+    assert page.count("<section") == 8
+    assert page.count("data:image/") > 20
+    assert "http://" not in page
+    assert "picture not found" not in page
+
+
+def test_version_and_help() -> None:
+    assert mmrag("--version").stdout.startswith("mmrag 0.")
+    for command in ("index", "search", "info", "demo"):
+        assert command in mmrag("--help").stdout
