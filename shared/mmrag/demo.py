@@ -41,7 +41,7 @@ def _questions() -> list[Question]:
         (
             "words, all routes",
             "Texts, pictures and pages compete in one ranking.",
-            "how do I change the filter of the air purifier?",
+            "Great Wall of China",
             None,
             None,
         ),
@@ -49,7 +49,7 @@ def _questions() -> list[Question]:
         (
             "words -> text",
             "Passages that mean the same, in either language.",
-            "什么时候该带小猫看医生",
+            "how do I change the filter of the air purifier?",
             None,
             ["text->text"],
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,65 +25,56 @@ class Found:
 def scan(paths: Iterable[str | Path], leave_out: Path) -> Iterator[Found]:
     """The files of ``paths``, in order; each real file once, whatever links lead to it.
 
-    Hidden files and folders inside of a given folder are passed over, and so is the folder
-    ``leave_out`` (the index itself).
+    Hidden files and folders inside of a given folder are passed over, and so is all that is in
+    the folder ``leave_out`` (the index itself).
     """
+    left_out = leave_out.resolve()
     seen: set[tuple[int, int]] = set()
     for given in paths:
-        name = os.fspath(given)
-        path = Path(name).expanduser()
-        try:
-            info = path.stat()
-        except (OSError, ValueError) as error:
-            yield _unreadable(path, name, error)
-            continue
-        if path.is_dir():
-            yield from _walk(path, name, leave_out.absolute(), seen)
-        elif (info.st_dev, info.st_ino) not in seen:
-            seen.add((info.st_dev, info.st_ino))
-            yield _found(path, name)
-
-
-def _walk(folder: Path, name: str, leave_out: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    try:
-        info = folder.stat()
-        if (info.st_dev, info.st_ino) in seen or folder.resolve() == leave_out.resolve():
-            return
-        seen.add((info.st_dev, info.st_ino))
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield _unreadable(folder, name, error)
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        path, inner = Path(entry.path), f"{name.rstrip('/')}/{entry.name}"
-        try:
-            info = entry.stat()
-            if entry.is_dir():
-                yield from _walk(path, inner, leave_out, seen)
+        # A stack, since folders can be nested deeper than Python calls.
+        waiting = [os.fspath(given)]
+        while waiting:
+            name = waiting.pop()
+            try:
+                path = Path(name).expanduser() if name else Path("/dev/null/no name")
+                info, real = path.stat(), path.resolve()
+                if (info.st_dev, info.st_ino) in seen or real.is_relative_to(left_out):
+                    continue
+                seen.add((info.st_dev, info.st_ino))
+                if stat.S_ISDIR(info.st_mode):
+                    waiting += reversed(_inside(path, name))
+                    continue
+            except (OSError, ValueError, RuntimeError) as error:
+                yield _unreadable(name, error)
                 continue
-        except OSError as error:
-            yield _unreadable(path, inner, error)
-            continue
-        if entry.is_file() and (info.st_dev, info.st_ino) not in seen:
-            seen.add((info.st_dev, info.st_ino))
-            yield _found(path, inner)
+            if stat.S_ISREG(info.st_mode):
+                yield _found(real, name)
+            elif name == os.fspath(given):
+                reason = f"{name} is neither a file nor a folder"
+                yield Found(real, name, UnreadableSource(reason))
+
+
+def _inside(folder: Path, name: str) -> list[str]:
+    """The names of what is in a folder, in order."""
+    with os.scandir(folder) as listing:
+        names = sorted(entry.name for entry in listing if not entry.name.startswith("."))
+    return [f"{name.rstrip('/')}/{inner}" for inner in names]
 
 
 def _found(path: Path, name: str) -> Found:
     try:
-        name.encode()
+        f"{name}{path}".encode()
     except UnicodeEncodeError:
-        shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        return Found(path, shown, UnreadableSource(f"its name is not valid UTF-8: {shown}"))
-    if not path.is_file():
-        return Found(path, name, UnreadableSource(f"{name} is neither a file nor a folder"))
-    return Found(path.resolve(), name)
+        shown = _shown(name if not name.isprintable() else str(path))
+        return Found(path, _shown(name), UnreadableSource(f"its name is not valid UTF-8: {shown}"))
+    return Found(path, name)
 
 
-def _unreadable(path: Path, name: str, error: OSError | ValueError) -> Found:
+def _unreadable(name: str, error: Exception) -> Found:
     reason = getattr(error, "strerror", None) or str(error)
-    shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return Found(path.absolute(), shown, UnreadableSource(f"{shown}: {reason}"))
+    return Found(Path(name), _shown(name), UnreadableSource(f"{_shown(name)}: {reason}"))
+
+
+def _shown(name: str) -> str:
+    """A name that may not be Unicode as text that is."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -82,6 +82,7 @@ def test_nothing_is_made_unless_asked(tmp_path: Path) -> None:
         EdgeStore(tmp_path / "new", create=False)
     assert not (tmp_path / "new").exists()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").touch()
     with pytest.raises(NotAnIndex):
         EdgeStore(tmp_path / "empty", create=False)
     EdgeStore(tmp_path / "empty").close()

@@ -56,8 +56,9 @@ def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
             return qe.EdgeShard.load(str(path))
         if known:
             raise NotAnIndex(f"{folder}: the vectors ({path.name}) are missing")
-        # What a creation leaves behind that was cut short is as good as nothing.
-        blank = _names(folder) <= {path.name} and _names(path) <= _PARTS
+        # Hidden files, and what a creation leaves behind that was cut short, are nothing.
+        visible = {name for name in _names(folder) if not name.startswith(".")}
+        blank = visible <= {path.name} and _names(path) <= _PARTS
         if not blank:
             raise NotAnIndex(f"{folder} holds something else than an index; take an empty folder")
         if not create:
