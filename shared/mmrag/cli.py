@@ -252,6 +252,15 @@ def info(kb: Kb, as_json: Json = False) -> None:
 
 
 @app.command()
+def optimize(kb: Kb) -> None:
+    """Reclaim what was deleted, and build the search graphs of a large index (takes minutes)."""
+    from mmrag.index import MultimodalIndex
+
+    with MultimodalIndex.open(kb, create=False) as opened:
+        opened.optimize()
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Where the index and the page go.")] = Path(
         "mmrag-demo"

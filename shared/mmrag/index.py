@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.calibration import Calibrator
 from mmrag.display import Hits
 from mmrag.encode import Encoders, Prepared
-from mmrag.errors import InputError
+from mmrag.errors import InputError, NotAnIndex
 from mmrag.filters import Where, parse_filter
 from mmrag.fusion import Fusion, fusion_named
 from mmrag.manifest import Manifest
-from mmrag.pipeline import ahead, batched
+from mmrag.pipeline import ahead, batched, threads
 from mmrag.routes import Route, routes_named
 from mmrag.types import Hit, Record, key_of
 
 if TYPE_CHECKING:
-    from mmrag.ingest import Progress, Report
-    from mmrag.journal import Failure
+    from mmrag.info import Info
     from mmrag.media import ImageInput
     from mmrag.protocols import ImageEncoder, Store, TextEncoder, Vector
+    from mmrag.report import Progress, Report
 
-__all__ = ["Info", "MultimodalIndex"]
+__all__ = ["MultimodalIndex"]
 
 BATCH = 64  # records that are encoded and written at once by add()
 DEPTH = 50  # candidates of a route, at least
 MAX_LIMIT = 10_000
 """The most hits of one search."""
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """What an index holds. ``bytes`` is the room that its folder takes on the disk."""
-
-    records: int
-    modalities: dict[str, int]
-    fields: dict[str, int]
-    encoders: dict[str, str]
-    bytes: int
-    failed: list[Failure]
 
 
 class MultimodalIndex:
@@ -59,6 +48,7 @@ class MultimodalIndex:
         self.store = store
         self.encoders = encoders
         self.folder = folder
+        self.ingesting = threading.RLock()  # one run of add_files at a time
         self._calibrator = Calibrator(store, encoders, folder)
 
     @classmethod
@@ -86,7 +76,7 @@ class MultimodalIndex:
 
         bundled = BundledEncoder()
         encoders = Encoders(text_encoder or bundled, image_encoder or bundled)
-        folder = None if path is None else Path(path).expanduser()
+        folder = None if path is None else Path(path).expanduser().absolute()
         if store is None:
             if folder is None:
                 raise InputError("an index needs a folder to live in, or a store")
@@ -103,6 +93,8 @@ class MultimodalIndex:
 
     def _prepare(self) -> None:
         saved = self.store.manifest()
+        if saved is None and self.store.count():
+            raise NotAnIndex("there are records, but nothing says which encoders made them")
         if saved is not None:
             self.encoders.check(Manifest.parse(saved).spaces)
         self.store.prepare({field: space.dim for field, space in self.encoders.spaces().items()})
@@ -131,7 +123,7 @@ class MultimodalIndex:
                         f"{len(column)} {field} vectors for {len(records)} records: one each"
                     )
         total = 0
-        with ThreadPoolExecutor(thread_name_prefix="mmrag-decode") as pool:
+        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
             numbered = zip(records, _rows(vectors or {}), strict=False)
             for batch in ahead(pool, self._prepared, batched(numbered, BATCH)):
                 self.write(batch)
@@ -260,32 +252,23 @@ class MultimodalIndex:
         """How many records match; all of them without a filter."""
         return self.store.count(parse_filter(where))
 
+    def optimize(self) -> None:
+        """Do the engine's maintenance: reclaim what was deleted, build the search graphs of a large
+        index. On an embedded store it may take minutes, and nothing else runs meanwhile."""
+        self.store.optimize()
+
     def info(self) -> Info:
         """What the index holds: counts by modality and by field, encoders, size, failures."""
-        from mmrag.journal import Journal
+        from mmrag.info import info
 
-        journal = None if self.folder is None else self.folder / "journal.sqlite"
-        failed: list[Failure] = []
-        if journal is not None and journal.exists():
-            opened = Journal(journal)
-            failed = opened.failures()
-            opened.close()
-        files = [] if self.folder is None else [p for p in self.folder.rglob("*") if p.is_file()]
-        return Info(
-            records=self.count(),
-            modalities={m: self.count({"modality": m}) for m in ("text", "image")},
-            fields={f: self.store.count(having=f) for f in (*self.encoders.spaces(), "keywords")},
-            encoders={f: str(space) for f, space in self.encoders.spaces().items()},
-            bytes=sum(file.stat().st_blocks * 512 for file in files),
-            failed=failed,
-        )
+        return info(self)
 
     def resolve(self, uri: str) -> Path:
         """The file that a record's picture is in; derived pictures live in the index's folder."""
         path = Path(uri)
         if path.is_absolute() or self.folder is None:
             return path
-        return self.folder.absolute() / path
+        return self.folder / path
 
     def _localised(self, record: Record) -> Record:
         if record.image is None:

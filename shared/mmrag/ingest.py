@@ -7,20 +7,31 @@ Memory is bounded by the queue between them, whatever the size of the corpus or 
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.encode import Prepared
-from mmrag.errors import EmptySource, InputError, MmragError, SourceError, StoreError
-from mmrag.journal import Failure, Journal, JournalDamaged, Mark
+from mmrag.errors import (
+    DiskFull,
+    EmptySource,
+    InputError,
+    MmragError,
+    SourceError,
+    StoreError,
+    UnreadableSource,
+)
+from mmrag.journal import Journal, Mark
 from mmrag.pipeline import Ended, merged, threads
 from mmrag.plan import Job, make_plan, unreadable
 from mmrag.readers.base import MediaFolder
-from mmrag.types import Record, key_of
+from mmrag.recovery import derived, opened_journal
+from mmrag.report import Failure, Progress, Report, Status
+from mmrag.scan import folders, gone
 
 if TYPE_CHECKING:
     from mmrag.index import MultimodalIndex
@@ -33,36 +44,6 @@ DEPTH = 128  # decoded records that wait for the encoder: about 26 MB of pixels
 log = logging.getLogger("mmrag")
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far a run has come: files done of those to do, records written, files that failed."""
-
-    done: int
-    total: int
-    records: int
-    failed: int
-
-
-Progress = Callable[[Status], None]
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run did, counted in files; ``records`` is what the index holds after it.
-
-    ``failed`` names every file under the given paths that could not be indexed, also those that
-    failed before and have not changed since.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    records: int = 0
-    failed: list[Failure] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 def ingest(
     index: MultimodalIndex,
     paths: Iterable[str | Path],
@@ -73,27 +54,27 @@ def ingest(
 ) -> Report:
     """Bring the index up to date with files and folders.
 
-    ``prune`` also deletes the records of files under ``paths`` that are gone; ``retry`` reads files
-    again that failed before and have not changed. A run that is killed or interrupted loses nothing
-    that it has committed, and the next one ends in the same state as a run that was not.
+    ``prune`` also deletes the records of files that are gone from the folders in ``paths``; a
+    folder that is gone itself is taken for a disk that is not mounted. ``retry`` reads files again
+    that failed before and have not changed. A run that is killed or interrupted loses nothing that
+    it has committed, and the next one ends in the same state as a run that was not.
 
     Raises:
         InputError: the index has no folder to keep its journal in.
+        StoreLocked: another run is writing the same index.
         StoreError: the index cannot be written (``DiskFull`` among others); the rest is kept.
     """
     if index.folder is None:
         raise InputError("indexing files needs a folder for the journal: open(path, store=...)")
     started = time.monotonic()
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    run = _Run(index, index.folder, _open_journal(index, index.folder), progress)
-    try:
+    with index.ingesting, opened_journal(index, index.folder) as journal:
+        run = _Run(index, index.folder, journal, progress)
         run.drop_stale()  # what a killed run has left half done
         run.work(run.plan(given, retry=retry))
         if prune:
-            run.prune([Path(p).expanduser().absolute().resolve() for p in given])
+            run.prune(given)
         run.finish()
-    finally:
-        run.journal.close()
     run.report.records = index.count()
     run.report.seconds = round(time.monotonic() - started, 3)
     return run.report
@@ -109,7 +90,7 @@ class _Run:
         self.media = MediaFolder(folder / "media")
         self.report = Report()
         self.batch: list[tuple[Job, Prepared]] = []
-        self.ended: list[tuple[Job, Exception | None]] = []
+        self.ended: list[tuple[Job, BaseException | None]] = []
         self.broken: dict[Job, Exception] = {}
         self.filled: set[Job] = set()  # jobs of which something was written
         self.written = self.done = self.total = 0
@@ -126,7 +107,7 @@ class _Run:
         """Read, encode and write all jobs."""
         if not jobs:
             return
-        self.journal.unclean = True
+        self.journal.clean = False
         entries = merged(jobs, self._read, workers=threads(), depth=DEPTH)
         try:
             for job, item in entries:
@@ -155,24 +136,23 @@ class _Run:
 
     def _write(self) -> None:
         """Note, write, commit, delete what is stale; in this order."""
-        batch = [(job, item) for job, item in self.batch if job not in self.broken]
+        # Taken away first: what an interrupt leaves half written here is not tried once more.
+        (items, self.batch), (ended, self.ended) = (self.batch, []), (self.ended, [])
+        batch = [(job, item) for job, item in items if job not in self.broken]
         if batch:
-            self.journal.note(_noted(job, item.record) for job, item in batch)
+            self.journal.note(_noted(job, item) for job, item in batch)
             self._store(batch)
             self.written += len(batch)
             self.filled.update(job for job, _ in batch)
-        if self.ended:
+        if ended:
             self.index.store.flush()
-            outcome = [(job, self._failure(job, error)) for job, error in self.ended]
-            self.journal.commit(
-                (str(job.source.path), job.source.name, job.mark, job.generation, failure)
-                for job, failure in outcome
-            )
-            for job, failure in outcome:
-                self._count(job, failure)
+            outcome = [(job, self._error(job, error)) for job, error in ended]
+            self.journal.commit(_row(job, error) for job, error in outcome if _lasting(error))
+            self.drop_stale([str(job.source.path) for job, error in outcome if job.known or error])
+            for job, error in outcome:
+                self._count(job, error)
             self.filled.difference_update(job for job, _ in outcome)
-        self.batch, self.ended = [], []
-        if self.progress is not None:
+        if self.progress is not None and (items or ended):
             self.progress(Status(self.done, self.total, self.written, len(self.report.failed)))
 
     def _store(self, batch: list[tuple[Job, Prepared]]) -> None:
@@ -191,87 +171,79 @@ class _Run:
                 except Exception as error:
                     self.broken[job] = error
 
-    def _failure(self, job: Job, error: Exception | None) -> Failure | None:
+    def _error(self, job: Job, error: BaseException | None) -> BaseException | None:
+        """Why a job that has ended has failed, if it has."""
         error = self.broken.pop(job, error)
         if error is None and job not in self.filled:
-            error = EmptySource("there is neither text nor a picture in it")
-        if error is None:
-            return None
+            return EmptySource("there is neither text nor a picture in it")
         if isinstance(error, OSError):
-            error = unreadable(job.source.name, error)
-        if not isinstance(error, MmragError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"{self.folder}: no room for a derived picture") from error
+            return unreadable(job.source.name, error)
+        if error is not None and not isinstance(error, MmragError):
             log.debug("reading %s failed", job.source.name, exc_info=error)
-        return Failure(job.source.name, type(error).__name__, str(error))
+        return error
 
-    def _count(self, job: Job, failure: Failure | None) -> None:
+    def _count(self, job: Job, error: BaseException | None) -> None:
         self.done += 1
-        path = str(job.source.path)
-        if job.known is not None or failure is not None:
-            self.drop_stale(path)
+        failure = _failure(job, error)
         if failure is not None:
             self.report.failed.append(failure)
-        elif job.known is not None:
+        elif job.known is not None and job.known.state == "done":
             self.report.updated += 1
         else:
             self.report.added += 1
 
-    def drop_stale(self, path: str | None = None) -> None:
-        """Delete the parts that no current version of a file has; of one file, or of all."""
-        if stale := self.journal.stale(path):
-            self.index.store.delete([key_of(i) for i in stale])
+    def drop_stale(self, paths: Sequence[str] | None = None) -> None:
+        """Delete the parts that no current version of a file has; of some files, or of all."""
+        if stale := self.journal.stale(paths):
+            self.index.delete(stale)
             self.index.store.flush()
-            self.journal.cleared(path)
+        if stale or not self.journal.clean:
+            self.journal.cleared(paths)
 
-    def prune(self, roots: list[Path]) -> None:
-        """Delete the records of files below ``roots`` that are gone."""
-        for path, _ in list(self.journal.paths()):
-            file = Path(path)
-            if any(file.is_relative_to(root) for root in roots) and not file.exists():
-                self.journal.unclean = True
-                self.journal.forget(path)
-                self.report.deleted += 1
-        self.drop_stale()
+    def prune(self, given: Sequence[str | Path]) -> None:
+        """Delete the records of files in the folders given that are gone."""
+        roots = folders(given)
+        lost = [
+            source
+            for source in self.journal.sources()
+            if not roots.isdisjoint(Path(source.path).parents) and gone(Path(source.path))
+        ]
+        if lost:
+            self.journal.clean = False
+            self.journal.forget(source.path for source in lost)
+            self.report.deleted = sum(source.state == "done" for source in lost)
+            self.drop_stale()
 
     def finish(self) -> None:
         """Remove derived pictures that no record needs any more."""
-        self.index.store.flush()
-        if self.journal.unclean:
+        if not self.journal.clean:
+            self.index.store.flush()
             needed = self.journal.media()
             for file in self.media.files():
                 if file.relative_to(self.folder).as_posix() not in needed:
                     file.unlink(missing_ok=True)
-            self.journal.unclean = False
+            self.journal.clean = True
 
 
-def _noted(job: Job, record: Record) -> tuple[str, int, str, str | None]:
-    return str(job.source.path), job.generation, record.id, _derived(record)
+def _noted(job: Job, item: Prepared) -> tuple[str, int, str, str | None]:
+    return str(job.source.path), job.generation, item.record.id, derived(item.record)
 
 
-def _derived(record: Record) -> str | None:
-    """The uri of a picture that lives in the index's own folder."""
-    if record.image is None or Path(record.image.uri).is_absolute():
-        return None
-    return record.image.uri
+def _row(job: Job, error: BaseException | None) -> tuple[str, str, Mark, int, Failure | None]:
+    source = job.source
+    return str(source.path), source.name, job.mark, job.generation, _failure(job, error)
 
 
-def _open_journal(index: MultimodalIndex, folder: Path) -> Journal:
-    """The journal; one that is lost or damaged is made anew from what the index holds, so that
-    every file is read again and nothing stale stays behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "journal.sqlite"
-    lost = not path.exists()
-    try:
-        journal = Journal(path)
-    except JournalDamaged as error:
-        log.warning("%s; it is made anew and every file is read again", error)
-        for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-            (folder / name).unlink(missing_ok=True)
-        journal, lost = Journal(path), True
-    if lost:
-        for batch in index.store.scan():
-            ours = [r for r in batch if "path" in r.extra]
-            journal.note((r.extra["path"], 0, r.id, _derived(r)) for r in ours)
-            names = {r.extra["path"]: r.source for r in ours}
-            journal.commit((p, name, Mark("", "", ""), 0, None) for p, name in names.items())
-        journal.unclean = True
-    return journal
+def _failure(job: Job, error: BaseException | None) -> Failure | None:
+    return None if error is None else Failure(job.source.name, type(error).__name__, str(error))
+
+
+def _lasting(error: BaseException | None) -> bool:
+    """Whether it is the content that is at fault. All else (the system refuses the file, an extra
+    is missing, an encoder's server is down) may be better in the next run: until then what the
+    index has of the file stays."""
+    if isinstance(error, UnreadableSource):
+        return False
+    return error is None or isinstance(error, SourceError | InputError)

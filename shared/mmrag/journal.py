@@ -4,6 +4,9 @@ A source's records carry a *generation*. Parts are noted before they are written
 source's row moves to the new generation only after the store has acknowledged them all; whatever
 is of another generation than its source's is then stale and deleted. A process killed at any point
 therefore leaves only stale parts, which the next run deletes, and sources that it does again.
+
+Between the beginning of a run and its end the journal is not *clean*. A run that finds it so, or
+finds it new, also takes in what the index holds and the journal does not know.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmrag.errors import DiskFull, StoreError
+from mmrag.errors import DiskFull, StoreError, StoreLocked
 
-__all__ = ["Failure", "Journal", "JournalDamaged", "Mark", "Source"]
+__all__ = ["Failure", "Journal", "JournalDamaged", "Mark", "Source", "journal_errors"]
 
 State = Literal["done", "failed"]
 
@@ -29,12 +32,26 @@ CREATE TABLE IF NOT EXISTS parts (
     path TEXT NOT NULL, generation INTEGER NOT NULL, id TEXT NOT NULL, media TEXT,
     PRIMARY KEY (path, generation, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TEMP TABLE held (path TEXT, name TEXT, id TEXT, media TEXT);
 """
 _STALE = """
 SELECT p.id FROM parts p LEFT JOIN sources s ON s.path = p.path
 WHERE p.generation IS NOT s.generation AND NOT EXISTS (
     SELECT 1 FROM parts q WHERE q.path = p.path AND q.generation = s.generation AND q.id = p.id)
 """
+_CLEARED = """
+DELETE FROM parts
+WHERE generation IS NOT (SELECT generation FROM sources s WHERE s.path = parts.path)
+"""
+# What is held and unknown belongs to generation 0: current for a file that has no row yet (its
+# empty mark has it read again), stale for any other.
+_ADOPT = (
+    "DELETE FROM held WHERE (path, id) IN (SELECT path, id FROM parts)",
+    "INSERT OR IGNORE INTO parts SELECT path, 0, id, media FROM held",
+    """INSERT OR IGNORE INTO sources
+       SELECT path, max(name), '', 0, 'done', NULL, NULL FROM held GROUP BY path""",
+    "DELETE FROM held",
+)
 
 
 class JournalDamaged(StoreError):
@@ -74,7 +91,7 @@ class Failure:
 
 
 class Journal:
-    """The SQLite file ``journal.sqlite`` of an index; one writer, which holds the store's lock.
+    """The SQLite file ``journal.sqlite`` of an index; one run writes at a time.
 
     Raises:
         JournalDamaged: the file is not a journal, or is cut short.
@@ -83,22 +100,29 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._errors():
+        with journal_errors(path):
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise JournalDamaged(f"{path} is damaged")
-            self._db.executescript(_SCHEMA)
+        try:
+            with journal_errors(path):
+                self._db.execute("PRAGMA journal_mode=WAL")
+                # A note that a power cut takes back would leave parts that nobody knows of.
+                self._db.execute("PRAGMA synchronous=FULL")
+                if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                    raise JournalDamaged(f"{path} is damaged")
+                self._db.executescript(_SCHEMA)
+        except BaseException:
+            self._db.close()
+            raise
 
     def source(self, path: str) -> Source | None:
         """What is known of a file."""
         rows = self._rows("SELECT path,name,mark,generation,state FROM sources WHERE path=?", path)
         return Source(*rows[0]) if rows else None
 
-    def paths(self) -> Iterator[tuple[str, str]]:
-        """Path and name of all known files, in order."""
-        yield from self._rows("SELECT path, name FROM sources ORDER BY path")
+    def sources(self) -> list[Source]:
+        """All known files, in the order of their paths."""
+        sql = "SELECT path, name, mark, generation, state FROM sources ORDER BY path"
+        return [Source(*row) for row in self._rows(sql)]
 
     def failures(self) -> list[Failure]:
         """All files that could not be indexed."""
@@ -133,68 +157,93 @@ class Journal:
                     ),
                 )
 
-    def stale(self, path: str | None = None) -> list[str]:
-        """Ids of parts that no source's current version has, of one file or of all."""
-        if path is None:
+    def stale(self, paths: Iterable[str] | None = None) -> list[str]:
+        """Ids of parts that no source's current version has, of some files or of all."""
+        if paths is None:
             return [row[0] for row in self._rows(_STALE)]
-        return [row[0] for row in self._rows(_STALE + " AND p.path=?", path)]
+        found = (self._rows(f"{_STALE} AND p.path=?", path) for path in paths)
+        return [row[0] for rows in found for row in rows]
 
-    def cleared(self, path: str | None = None) -> None:
+    def cleared(self, paths: Iterable[str] | None = None) -> None:
         """The stale parts were deleted from the store: forget them."""
-        sql = """DELETE FROM parts WHERE generation IS NOT
-                 (SELECT generation FROM sources s WHERE s.path = parts.path)"""
         with self._transaction():
-            self._db.execute(*((sql, ()) if path is None else (sql + " AND path=?", (path,))))
+            if paths is None:
+                self._db.execute(_CLEARED)
+            else:
+                self._db.executemany(f"{_CLEARED} AND path=?", ((path,) for path in paths))
 
-    def forget(self, path: str) -> None:
-        """Forget a file; its parts become stale."""
+    def forget(self, paths: Iterable[str]) -> None:
+        """Forget files; their parts become stale."""
         with self._transaction():
-            self._db.execute("DELETE FROM sources WHERE path=?", (path,))
+            sql = "DELETE FROM sources WHERE path=?"
+            self._db.executemany(sql, ((path,) for path in paths))
+
+    def forget_all(self) -> None:
+        """Forget everything: the index that it speaks of is not there any more."""
+        with self._transaction():
+            self._db.execute("DELETE FROM sources")
+            self._db.execute("DELETE FROM parts")
+
+    def adopt(self, held: Iterable[tuple[str, str, str, str | None]]) -> None:
+        """Take in the parts (path, name, id, media) that the index holds: those that are not known
+        are stale if their file is known, else they stay until it is read again."""
+        with self._transaction():
+            self._db.executemany("INSERT INTO held VALUES (?,?,?,?)", held)
+            for sql in _ADOPT:
+                self._db.execute(sql)
 
     def media(self) -> set[str]:
         """The derived pictures that some part needs."""
         return {row[0] for row in self._rows("SELECT media FROM parts WHERE media IS NOT NULL")}
 
     @property
-    def unclean(self) -> bool:
-        """Whether a run has begun and not come to its end."""
-        return bool(self._rows("SELECT 1 FROM facts WHERE name='running'"))
+    def clean(self) -> bool:
+        """Whether the last run came to its end; False of a new journal."""
+        return bool(self._rows("SELECT 1 FROM facts WHERE name='clean'"))
 
-    @unclean.setter
-    def unclean(self, running: bool) -> None:
+    @clean.setter
+    def clean(self, clean: bool) -> None:
         with self._transaction():
-            if running:
-                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('running', '1')")
+            if clean:
+                self._db.execute("INSERT OR REPLACE INTO facts VALUES ('clean', '1')")
             else:
-                self._db.execute("DELETE FROM facts WHERE name='running'")
+                self._db.execute("DELETE FROM facts WHERE name='clean'")
+        if not clean:  # to be known even if the write-ahead log is lost
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close the file; idempotent."""
         self._db.close()
 
     def _rows(self, sql: str, *values: str) -> list[Any]:
-        with self._errors():
+        with journal_errors(self.path):
             rows: list[Any] = self._db.execute(sql, values).fetchall()
             return rows
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
+        with journal_errors(self.path):
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if "full" in str(error) or "disk I/O" in str(error):
-                raise DiskFull(f"no room to write the journal {self.path}: {error}") from error
-            if "locked" in str(error):
-                raise StoreError(f"another process writes the journal {self.path}") from error
-            raise JournalDamaged(f"the journal {self.path} cannot be read: {error}") from error
+
+@contextmanager
+def journal_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into our errors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "full" in str(error) or "disk I/O" in str(error):
+            raise DiskFull(f"no room to write the journal {path}: {error}") from error
+        if "locked" in str(error):
+            raise StoreLocked(f"another run writes the journal {path}: wait for it") from error
+        if type(error) is sqlite3.DatabaseError:
+            raise JournalDamaged(f"the journal {path} cannot be read: {error}") from error
+        # No permission, say: the file itself may be fine.
+        raise StoreError(f"the journal {path} cannot be used: {error}") from error

@@ -27,8 +27,8 @@ from mmrag.errors import (
     TooLarge,
     UnsupportedSource,
 )
-from mmrag.readers.picture_bytes import DEFAULT_LIMITS, Limits, check_pixels, data_url, read_bytes
-from mmrag.readers.sniff import sniff
+from mmrag.inputs import DEFAULT_LIMITS, Limits, check_pixels, data_url, read_bytes
+from mmrag.sniff import sniff
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -50,7 +50,7 @@ def ahead(
 class Ended:
     """A job gives no more items: it came to its end, or to this error."""
 
-    error: Exception | None
+    error: BaseException | None
 
 
 @dataclass(slots=True)
@@ -86,20 +86,22 @@ def merged(
                 job = next(shared.jobs, None)
             if job is None:
                 break
-            error: Exception | None = None
+            error: BaseException | None = None
             try:
                 for item in work(job):
                     if not put((job, item)):
                         return
-            except Exception as raised:
+            except BaseException as raised:  # a Rust panic is no Exception; this thread goes on
                 error = raised
             put((job, Ended(error)))
         put(None)
 
-    pool = [threading.Thread(target=run, name=f"mmrag-read-{i}") for i in range(workers)]
-    for thread in pool:
-        thread.start()
+    pool: list[threading.Thread] = []
     try:
+        for number in range(workers):
+            thread = threading.Thread(target=run, name=f"mmrag-read-{number}")
+            thread.start()
+            pool.append(thread)
         running = workers
         while running:
             entry = items.get()

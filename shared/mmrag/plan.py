@@ -10,17 +10,16 @@ from pathlib import Path
 
 from mmrag._version import __version__
 from mmrag.encode import Encoders
-from mmrag.errors import EmptySource, SourceError, UnreadableSource
+from mmrag.errors import SourceError, UnreadableSource
 from mmrag.journal import Failure, Journal, Mark, Source
 from mmrag.pipeline import ahead, batched, threads
-from mmrag.readers import reader_for
+from mmrag.readers import HEAD, reader_for
 from mmrag.readers.base import Reader, SourceFile
 from mmrag.scan import Found, scan
 
 __all__ = ["Job", "Plan", "make_plan", "unreadable"]
 
 HASH_BATCH = 64
-HEAD = 4096  # bytes by which the kind of a file is told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,24 +74,19 @@ def _inspect(found: Found) -> tuple[Found, str, Reader | SourceError]:
     if found.error is not None:
         return found, "", found.error
     try:
-        sha256, head = _read_head(found.path)
+        with found.path.open("rb") as file:
+            head = file.read(HEAD)
+            digest = hashlib.sha256(head)
+            try:
+                reader = reader_for(found.path, head)
+            except SourceError as error:
+                # Refused by its name and head; the rest, perhaps hours of video, says no more.
+                return found, digest.hexdigest(), error
+            while block := file.read(1 << 20):
+                digest.update(block)
     except OSError as error:
         return found, "", unreadable(found.name, error)
-    try:
-        if not head:
-            raise EmptySource(f"{found.name} is empty: it has no bytes")
-        return found, sha256, reader_for(found.path, head)
-    except SourceError as error:
-        return found, sha256, error
-
-
-def _read_head(path: Path) -> tuple[str, bytes]:
-    digest, head = hashlib.sha256(), b""
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            head = head or block[:HEAD]
-            digest.update(block)
-    return digest.hexdigest(), head
+    return found, digest.hexdigest(), reader
 
 
 def _decide(

@@ -155,6 +155,9 @@ class Store(Protocol):
     def scan(self, where: Filter | None = None, batch: int = 1000) -> Iterator[list[Record]]:
         """All matching records in the order of their keys, in batches."""
 
+    def optimize(self) -> None:
+        """Do the engine's own maintenance, if it does not do that by itself; may take minutes."""
+
     def flush(self) -> None:
         """Return once everything acknowledged would survive a power cut."""
 

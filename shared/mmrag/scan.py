@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from mmrag.errors import SourceError, UnreadableSource
 
-__all__ = ["Found", "scan"]
+__all__ = ["Found", "folders", "gone", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,13 @@ def scan(paths: Iterable[str | Path], leave_out: Path) -> Iterator[Found]:
     left_out = leave_out.resolve()
     seen: set[tuple[int, int]] = set()
     for given in paths:
-        # A stack, since folders can be nested deeper than Python calls.
-        waiting = [os.fspath(given)]
+        # A list of what waits, since folders can be nested deeper than calls.
+        waiting = [(Path(given), os.fspath(given))]
         while waiting:
-            name = waiting.pop()
+            path, name = waiting.pop()
+            is_given = name == os.fspath(given)
             try:
-                path = Path(name).expanduser() if name else Path("/dev/null/no name")
+                path = _expanded(name) if is_given else path
                 info, real = path.stat(), path.resolve()
                 if (info.st_dev, info.st_ino) in seen or real.is_relative_to(left_out):
                     continue
@@ -45,36 +47,57 @@ def scan(paths: Iterable[str | Path], leave_out: Path) -> Iterator[Found]:
                     waiting += reversed(_inside(path, name))
                     continue
             except (OSError, ValueError, RuntimeError) as error:
-                yield _unreadable(name, error)
+                reason = getattr(error, "strerror", None) or error
+                yield _refused(path, name, f"{name}: {reason}")
                 continue
-            if stat.S_ISREG(info.st_mode):
-                yield _found(real, name)
-            elif name == os.fspath(given):
-                reason = f"{name} is neither a file nor a folder"
-                yield Found(real, name, UnreadableSource(reason))
+            if _shown(f"{name}{real}") != f"{name}{real}":
+                yield _refused(real, name, f"its name is not valid UTF-8: {real}")
+            elif stat.S_ISREG(info.st_mode):
+                yield Found(real, name)
+            elif is_given:
+                yield _refused(real, name, f"{name} is neither a file nor a folder")
 
 
-def _inside(folder: Path, name: str) -> list[str]:
-    """The names of what is in a folder, in order."""
+def folders(paths: Iterable[str | Path]) -> set[Path]:
+    """The real folders among ``paths``, without those that are not there now."""
+    found = set()
+    for given in paths:
+        try:
+            path = _expanded(os.fspath(given))
+            if stat.S_ISDIR(path.stat().st_mode):
+                found.add(path.resolve())
+        except (OSError, ValueError, RuntimeError):
+            continue
+    return found
+
+
+def gone(path: Path) -> bool:
+    """Whether there is certainly no such file any more, or something else in its place."""
+    try:
+        return not (stat.S_ISREG(path.lstat().st_mode) and path.resolve() == path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
+def _expanded(name: str) -> Path:
+    if not name:
+        raise ValueError("the name is empty")
+    return Path(name).expanduser()
+
+
+def _inside(folder: Path, name: str) -> list[tuple[Path, str]]:
+    """What is in a folder, in order."""
     with os.scandir(folder) as listing:
         names = sorted(entry.name for entry in listing if not entry.name.startswith("."))
-    return [f"{name.rstrip('/')}/{inner}" for inner in names]
+    return [(folder / inner, f"{name.rstrip('/')}/{inner}") for inner in names]
 
 
-def _found(path: Path, name: str) -> Found:
-    try:
-        f"{name}{path}".encode()
-    except UnicodeEncodeError:
-        shown = _shown(name if not name.isprintable() else str(path))
-        return Found(path, _shown(name), UnreadableSource(f"its name is not valid UTF-8: {shown}"))
-    return Found(path, name)
-
-
-def _unreadable(name: str, error: Exception) -> Found:
-    reason = getattr(error, "strerror", None) or str(error)
-    return Found(Path(name), _shown(name), UnreadableSource(f"{_shown(name)}: {reason}"))
+def _refused(path: Path, name: str, reason: str) -> Found:
+    return Found(path, _shown(name), UnreadableSource(_shown(reason)))
 
 
 def _shown(name: str) -> str:
-    """A name that may not be Unicode as text that is."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """A name with those of its bytes that are not valid UTF-8 as ``\\xff``."""
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", name)

@@ -10,7 +10,7 @@ import pytest
 
 from mmrag.errors import DamagedSource, EmptySource, TooLarge, UnsupportedSource
 from mmrag.readers import HEAD, READERS, reader_for
-from mmrag.readers.sniff import sniff
+from mmrag.sniff import sniff
 
 from .files import Page, media_folder, pdf, picture, png_header, saved, source, text_at
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrag.errors import DiskFull, NotAnIndex, StoreError, StoreLocked
+from mmrag.errors import NotAnIndex, StoreError, StoreLocked
 from mmrag.filters import Eq
 from mmrag.keywords import encode_document
 from mmrag.protocols import FieldQuery, Point, Store
@@ -173,94 +172,3 @@ def test_not_every_key_that_is_filtered_on_gets_an_index(folder: Path) -> None:
         assert store.count(Eq(f"key {n}", 1)) == 0
     assert len(store._indexed) == 24
     store.close()
-
-
-# ---------------------------------------------------------------------- crashes
-
-_WRITER = """
-import sys, numpy as np
-from mmrag.protocols import Point
-from mmrag.stores.edge import EdgeStore
-from mmrag.types import Record
-store = EdgeStore(sys.argv[1])
-store.prepare({"text": 2, sys.argv[2]: 3})
-n = store.count()
-while True:
-    vectors = {"text": np.array([1, n], np.float32), sys.argv[2]: np.array([1, n, 0], np.float32)}
-    store.upsert([Point(Record(f"{n}", "text"), vectors, f"w{n}")])
-    store.delete([])
-    n += 1
-    print(n, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
-    acknowledged = 0
-    for round_ in range(4):  # each with a field that is new to the index
-        command = [sys.executable, "-c", _WRITER, str(tmp_path / "index"), f"field{round_}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            for line in writer.stdout:
-                acknowledged = int(line)
-                if acknowledged >= 150 * (round_ + 1):
-                    writer.kill()
-                    break
-            rest = writer.stdout.read().split()
-        acknowledged = int(rest[-1]) if rest else acknowledged
-        store = EdgeStore(tmp_path / "index")
-        assert store.count() in (acknowledged, acknowledged + 1)
-        assert store.count(having="text") == store.count(having="keywords") == store.count()
-        assert store.count(having=f"field{round_}") >= 100
-        ids = {record.id for batch in store.scan() for record in batch}
-        assert ids >= {f"{n}" for n in range(acknowledged)}
-        store.close()
-
-
-_FILLER = """
-import sys, numpy as np
-from mmrag.errors import DiskFull
-from mmrag.protocols import Point
-from mmrag.stores.edge import EdgeStore
-from mmrag.types import Record
-store = EdgeStore(sys.argv[1] + "/index")
-store.prepare({"text": 256})
-written = 0
-try:
-    while True:
-        batch = range(written, written + 500)
-        rng = np.random.default_rng(written)
-        rows = rng.standard_normal((500, 256)).astype(np.float32)
-        texts = rng.bytes(500 * 2000).hex()
-        store.upsert([
-            Point(Record(f"{n}", texts[4000 * i : 4000 * i + 4000]), {"text": rows[i]})
-            for i, n in enumerate(batch)
-        ])
-        written += 500
-except DiskFull as error:
-    store.get([]), store.search([], 1)
-    assert store.count() == written
-    store.close()
-    print(written)
-"""
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_an_error_and_not_the_end(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk takes root")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=260m", "tmpfs", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk is not allowed here")
-    try:
-        filler = run(_FILLER, tmp_path)
-        assert filler.returncode == 0, filler.stderr
-        store = EdgeStore(tmp_path / "index")
-        assert store.count() == int(filler.stdout) > 0
-        with pytest.raises(DiskFull):
-            store.upsert([Point(Record("big", "x" * 100_000_000))])
-        store.delete_where(Eq("id", "0"))
-        assert store.count() == int(filler.stdout) - 1
-        store.close()
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmrag.errors import DamagedSource, EmptySource, UnsupportedSource
 from mmrag.readers import image, pdf, text
 from mmrag.readers.base import Reader
-from mmrag.readers.sniff import HEAD, sniff
+from mmrag.sniff import HEAD, sniff
 
 __all__ = ["HEAD", "READERS", "reader_for"]
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mmrag.errors import UnreadableSource
 from mmrag.types import Record
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MediaFolder", "Part", "Reader", "SourceFile", "record_id", "refused"]
+__all__ = ["MediaFolder", "Part", "Reader", "SourceFile", "record_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,3 @@ def record_id(source: SourceFile, place: str, content: str) -> str:
     named = f"{source.path}\0{place}\0{content}"
     # Not every file name on Linux is valid Unicode; surrogateescape gives such a name its bytes.
     return hashlib.sha256(named.encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def refused(path: Path, error: Exception) -> UnreadableSource:
-    """The error to raise where the operating system refuses a file."""
-    return UnreadableSource(
-        f"cannot open {str(path)!r} ({error}): check that it exists and may be read"
-    )

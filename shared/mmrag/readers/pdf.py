@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmrag.errors import DamagedSource, EmptySource, EncryptedSource
-from mmrag.readers.base import MediaFolder, Part, SourceFile, record_id, refused
+from mmrag.errors import DamagedSource, EmptySource, EncryptedSource, SourceError
+from mmrag.inputs import refused
+from mmrag.readers.base import MediaFolder, Part, SourceFile, record_id
 from mmrag.readers.split import split
 from mmrag.types import ImageRef, Locator, Record
 
@@ -83,23 +84,35 @@ def _open(source: SourceFile) -> pypdfium2.PdfDocument:
     from pypdfium2 import raw
 
     try:
-        with source.path.open("rb") as file:
-            if not file.read(1):
-                raise EmptySource("the file has no bytes")
+        # Opened here and not by pdfium, which takes no file name that is not valid Unicode and
+        # leaves some broken files open. Closing the document closes it.
+        file = source.path.open("rb")
     except OSError as error:
         raise refused(source.path, error) from None
     try:
+        if not file.read(1):
+            raise EmptySource("the file has no bytes")
         with _LOCK:
-            return pypdfium2.PdfDocument(source.path)
-    except UnicodeEncodeError:  # a file name that is not valid Unicode, which pdfium cannot take
-        with _LOCK:
-            return pypdfium2.PdfDocument(source.path.open("rb"), autoclose=True)
+            # A document of no pages fails without setting an error, so one is set beforehand that
+            # cannot come from an open file.
+            raw.FPDF_LoadDocument(b"", None)
+            return pypdfium2.PdfDocument(file, autoclose=True)
     except pypdfium2.PdfiumError as error:
-        if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-            raise EncryptedSource(
-                "the PDF needs a password: save a copy without one and add that"
-            ) from None
-        raise DamagedSource("the PDF is broken or truncated: download or export it again") from None
+        file.close()
+        raise _refusal(error.err_code) from None
+    except (EmptySource, OSError):
+        file.close()
+        raise
+
+
+def _refusal(code: int) -> SourceError:
+    from pypdfium2 import raw
+
+    if code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+        return EncryptedSource("the PDF needs a password: save a copy without one and add that")
+    if code == raw.FPDF_ERR_FILE:
+        return EmptySource("the PDF has no pages")
+    return DamagedSource("the PDF is broken or truncated: download or export it again")
 
 
 def _parts(

@@ -14,9 +14,9 @@ from math import sqrt
 import pypdfium2
 from pypdfium2 import raw
 
+from mmrag.inputs import DEFAULT_LIMITS
 from mmrag.readers.pdf_drawings import Path, drawings, path_of
 from mmrag.readers.pdf_page import Box, Frame, union
-from mmrag.readers.picture_bytes import DEFAULT_LIMITS
 
 __all__ = ["Figure", "Survey", "repeated", "survey", "touch"]
 

@@ -95,7 +95,8 @@ def text_box(page: pypdfium2.PdfTextPage, frame: Frame, first: int, last: int) -
     """The box in points around the characters from ``first`` to ``last``."""
     count = page.count_rects(first, last - first + 1)
     boxes = [frame.box(*page.get_rect(i)) for i in range(count)]
-    return union(boxes) if boxes else None
+    shown = list(filter(_is_shown, boxes))
+    return union(shown) if shown else None
 
 
 def page_text(page: pypdfium2.PdfTextPage, frame: Frame, seen: set[str]) -> PageText:
@@ -122,8 +123,8 @@ def page_text(page: pypdfium2.PdfTextPage, frame: Frame, seen: set[str]) -> Page
                 continue
             text.append(cleaned[i])
             origin.extend([i] * len(cleaned[i]))
-    pieces = [frame.box(*page.get_rect(i)) for i in range(page.count_rects())]
-    return PageText("".join(text), origin, pieces)
+    pieces = (frame.box(*page.get_rect(i)) for i in range(page.count_rects()))
+    return PageText("".join(text), origin, list(filter(_is_shown, pieces)))
 
 
 def _clean(code: int) -> str:
@@ -149,8 +150,9 @@ def _lines(page: pypdfium2.PdfTextPage, frame: Frame, cleaned: list[str]) -> lis
         start = end + 1
         if shown:
             first, last = shown[0], shown[-1]
-            ends = (frame.box(*page.get_charbox(i, loose=True)) for i in (first, last))
-            lines.append(Line(first, last, union(ends)))
+            box = union(frame.box(*page.get_charbox(i, loose=True)) for i in (first, last))
+            if _is_shown(box):
+                lines.append(Line(first, last, box))
     return lines
 
 
@@ -182,6 +184,11 @@ def _gap(above: Line, line: Line, lines: list[Line], cleaned: list[str]) -> str:
     right = max(other.box[2] for other in lines if abs(other.box[0] - above.box[0]) < 3 * tall)
     wide = all(weigh(cleaned[i][-1]) == 2 for i in (above.last, line.first))
     return "" if wide and above.box[2] > right - 2 * tall else "\n"
+
+
+def _is_shown(box: Box) -> bool:
+    """Whether anything is left of a box that was cut at the page's edges."""
+    return box[0] < box[2] and box[1] < box[3]
 
 
 def _device(page: pypdfium2.PdfPage, x: float, y: float) -> tuple[float, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmrag.errors import EmptySource
-from mmrag.readers.base import MediaFolder, Part, SourceFile, record_id, refused
+from mmrag.inputs import refused
+from mmrag.readers.base import MediaFolder, Part, SourceFile, record_id
 from mmrag.readers.encoding import encoding_of
 from mmrag.readers.split import split
 from mmrag.types import Json, Record

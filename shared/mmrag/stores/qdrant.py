@@ -192,6 +192,9 @@ class QdrantStore:
             if offset is None:
                 return
 
+    def optimize(self) -> None:
+        """Nothing to do: the server optimises by itself."""
+
     def flush(self) -> None:
         """Nothing to do: the server has logged what it acknowledged."""
         with self._engine():

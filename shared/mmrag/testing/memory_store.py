@@ -129,6 +129,9 @@ class MemoryStore:
         for start in range(0, len(records), batch):
             yield records[start : start + batch]
 
+    def optimize(self) -> None:
+        """Nothing to do: there is no graph."""
+
     def flush(self) -> None:
         """Nothing here outlives the process."""
         self._live()

@@ -1,4 +1,4 @@
-"""The bytes behind what a caller hands over as a picture, within the limits. No PIL here."""
+"""What callers hand over as a file or picture: its bytes, within the limits. No PIL here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mmrag.errors import DamagedSource, InputError, TooLarge
-from mmrag.readers.base import refused
+from mmrag.errors import DamagedSource, InputError, TooLarge, UnreadableSource
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "check_pixels", "data_url", "read_bytes"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "check_pixels", "data_url", "read_bytes", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,13 @@ def check_pixels(size: tuple[int, int], limits: Limits) -> None:
             f"the picture has {width:,} x {height:,} pixels, over the limit of "
             f"{limits.max_pixels:,}: scale it down"
         )
+
+
+def refused(path: Path, error: Exception) -> UnreadableSource:
+    """The error to raise where the operating system refuses a file."""
+    return UnreadableSource(
+        f"cannot open {str(path)!r} ({error}): check that it exists and may be read"
+    )
 
 
 def data_url(data: bytes, mime: str) -> str:

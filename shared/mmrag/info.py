@@ -1,0 +1,54 @@
+"""What an index holds, in figures."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmrag.journal import Failure, Journal
+
+if TYPE_CHECKING:
+    from mmrag.index import MultimodalIndex
+
+__all__ = ["Info", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What an index holds. ``bytes`` is the room that its folder takes on the disk."""
+
+    records: int
+    modalities: dict[str, int]
+    fields: dict[str, int]
+    encoders: dict[str, str]
+    bytes: int
+    failed: list[Failure]
+
+
+def info(index: MultimodalIndex) -> Info:
+    """Count what is in the index and in its folder."""
+    folder, store = index.folder, index.store
+    return Info(
+        records=index.count(),
+        modalities={m: index.count({"modality": m}) for m in ("text", "image")},
+        fields={f: store.count(having=f) for f in (*index.encoders.spaces(), "keywords")},
+        encoders={f: str(space) for f, space in index.encoders.spaces().items()},
+        bytes=0 if folder is None else sum(map(_room, folder.rglob("*"))),
+        failed=_failed(index),
+    )
+
+
+def _failed(index: MultimodalIndex) -> list[Failure]:
+    if index.folder is None or not (index.folder / "journal.sqlite").exists():
+        return []
+    with closing(Journal(index.folder / "journal.sqlite")) as journal:
+        return journal.failures()
+
+
+def _room(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512  # files have holes
+    except FileNotFoundError:  # a run of ingestion is at work
+        return 0

@@ -1,0 +1,57 @@
+"""No test uses the network. The fixture ``loopback`` allows this machine alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+class Network:
+    """What tests may reach; the real functions are kept here."""
+
+    loopback = False
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    getaddrinfo = staticmethod(socket.getaddrinfo)
+
+    @classmethod
+    def check(cls, host: Any) -> None:
+        if not (cls.loopback and host in LOCAL):
+            raise RuntimeError(f"tests do not use the network, not even {host!r}")
+
+
+def checked(sock: socket.socket, address: Any) -> Any:
+    if sock.family != socket.AF_UNIX:
+        Network.check(address[0])
+    return address
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    def connect(self: socket.socket, address: Any) -> None:
+        Network.connect(self, checked(self, address))
+
+    def connect_ex(self: socket.socket, address: Any) -> int:
+        return Network.connect_ex(self, checked(self, address))
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        Network.check(host)
+        return Network.getaddrinfo(host, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        patch.setattr(socket.socket, "connect_ex", connect_ex)
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+
+
+@pytest.fixture
+def loopback() -> Iterator[None]:
+    """Servers on this machine may be reached."""
+    Network.loopback = True
+    yield
+    Network.loopback = False
