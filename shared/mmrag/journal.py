@@ -107,7 +107,11 @@ class Journal:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 # A note that a power cut takes back would leave parts that nobody knows of.
                 self._db.execute("PRAGMA synchronous=FULL")
-                if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                # A last page that is cut short is not noticed by SQLite itself.
+                whole = (
+                    path.stat().st_size % self._db.execute("PRAGMA page_size").fetchone()[0] == 0
+                )
+                if not whole or self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                     raise JournalDamaged(f"{path} is damaged")
                 self._db.executescript(_SCHEMA)
         except BaseException:

@@ -32,19 +32,21 @@ def scan(paths: Iterable[str | Path], leave_out: Path) -> Iterator[Found]:
     left_out = leave_out.resolve()
     seen: set[tuple[int, int]] = set()
     for given in paths:
-        # A list of what waits, since folders can be nested deeper than calls.
-        waiting = [(Path(given), os.fspath(given))]
+        # A list of what waits, since folders can be nested deeper than calls: paths, names, and
+        # whether a path may lead through a link.
+        waiting = [(Path(given), os.fspath(given), True)]
         while waiting:
-            path, name = waiting.pop()
+            path, name, linked = waiting.pop()
             is_given = name == os.fspath(given)
             try:
                 path = _expanded(name) if is_given else path
-                info, real = path.stat(), path.resolve()
+                info = path.stat()
+                real = path.resolve() if linked else path
                 if (info.st_dev, info.st_ino) in seen or real.is_relative_to(left_out):
                     continue
                 seen.add((info.st_dev, info.st_ino))
                 if stat.S_ISDIR(info.st_mode):
-                    waiting += reversed(_inside(path, name))
+                    waiting += reversed(_inside(real, name))
                     continue
             except (OSError, ValueError, RuntimeError) as error:
                 reason = getattr(error, "strerror", None) or error
@@ -87,11 +89,15 @@ def _expanded(name: str) -> Path:
     return Path(name).expanduser()
 
 
-def _inside(folder: Path, name: str) -> list[tuple[Path, str]]:
+def _inside(folder: Path, name: str) -> list[tuple[Path, str, bool]]:
     """What is in a folder, in order."""
     with os.scandir(folder) as listing:
-        names = sorted(entry.name for entry in listing if not entry.name.startswith("."))
-    return [(folder / inner, f"{name.rstrip('/')}/{inner}") for inner in names]
+        entries = sorted((entry.name, entry.is_symlink()) for entry in listing)
+    return [
+        (folder / inner, f"{name.rstrip('/')}/{inner}", linked)
+        for inner, linked in entries
+        if not inner.startswith(".")
+    ]
 
 
 def _refused(path: Path, name: str, reason: str) -> Found:

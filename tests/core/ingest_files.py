@@ -13,7 +13,6 @@ import numpy as np
 from mmrag.index import MultimodalIndex
 from mmrag.journal import Journal
 from mmrag.protocols import Point
-from mmrag.stores.edge import EdgeStore
 from mmrag.testing import FakeEncoder, MemoryStore
 from mmrag.types import Record
 

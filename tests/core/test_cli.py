@@ -145,7 +145,7 @@ def test_a_missing_path_is_a_reported_failure(tmp_path: Path) -> None:
     [
         (["search", "x", "--limit", "0"], 2, "limit is a whole number"),
         (["search", "x", "--limit", "-1"], 2, "limit is a whole number"),
-        (["search", "x", "--limit", "many"], 2, "many"),
+        (["search", "x", "--limit", "many"], 2, "valid integer"),
         (["search"], 2, "empty query"),
         (["search", "   "], 2, "empty query"),
         (["search", "x", "--route", "text->smell"], 2, "unknown route 'text->smell'"),

@@ -177,6 +177,8 @@ class QdrantStore:
         """How many points match, optionally only those that have the field ``having``."""
         condition = self._forms.filter(where, having)
         with self._engine() as client:
+            if not client.collection_exists(self._collection):
+                return 0  # not prepared yet
             return int(client.count(self._collection, condition, exact=True).count)
 
     def scan(self, where: Filter | None = None, batch: int = 1000) -> Iterator[list[Record]]:

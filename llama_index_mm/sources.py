@@ -1,0 +1,71 @@
+"""NumberSources: what the model needs to see of retrieved nodes, in order to cite them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, ImageNode, NodeWithScore, QueryBundle
+
+from llama_index_mm.convert import CAPTION_KEY
+
+__all__ = ["NumberSources"]
+
+SOURCE, CAPTION, TEXT = "source_number", "image_caption", "image_text"
+
+
+class NumberSources(BaseNodePostprocessor):
+    """Numbers the nodes from 1 and spells out what a stock synthesizer would leave out.
+
+    The last of ``node_postprocessors``, in an engine with ``multimodal=True``:
+
+    >>> RetrieverQueryEngine.from_args(                                 # doctest: +SKIP
+    ...     retriever, llm=llm, multimodal=True, node_postprocessors=[NumberSources()]
+    ... )
+
+    Of an image node, LlamaIndex sends the metadata and the picture alone. So copies of the nodes
+    get the metadata ``source_number``, ``image_caption``, and ``image_text`` where it would be left
+    out, before all other metadata; the caption's own dictionary is not sent a second time.
+    ``response.source_nodes`` are the copies: an answer's source 2 is ``source_nodes[1]``.
+    """
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialised form."""
+        return "NumberSources"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        return [
+            NodeWithScore(node=_shown(n.node, number), score=n.score)
+            for number, n in enumerate(nodes, start=1)
+        ]
+
+
+def _shown(node: BaseNode, number: int) -> BaseNode:
+    first: dict[str, Any] = {SOURCE: number}
+    if caption := _caption_text(node.metadata.get(CAPTION_KEY)):
+        first[CAPTION] = caption
+    # An ImageNode's blocks are its metadata and its picture: its text is in neither.
+    if isinstance(node, ImageNode) and node.text.strip():
+        first[TEXT] = node.text
+    hidden = [k for k in (SOURCE, CAPTION, TEXT) if k not in node.excluded_embed_metadata_keys]
+    return node.model_copy(
+        update={
+            "metadata": {**first, **{k: v for k, v in node.metadata.items() if k not in first}},
+            "relationships": dict(node.relationships),
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, CAPTION_KEY],
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, *hidden],
+        }
+    )
+
+
+def _caption_text(caption: Any) -> str:
+    """Everything that a caption says, a line each."""
+    if not isinstance(caption, Mapping):
+        return str(caption or "")
+    lines = [caption.get("brief"), caption.get("detailed"), caption.get("text_content")]
+    lines += [f"{name}: {value}" for name, value in (caption.get("data_points") or {}).items()]
+    return "\n".join(line for line in dict.fromkeys(lines) if line and line.strip())
