@@ -4,15 +4,18 @@ A nearest-neighbour search always returns its k results, whether or not there is
 text-text cosines are systematically higher than text-image ones; and an engine's BM25 is on a scale
 of its own. So each route is measured by what *unrelated* pairs score in it:
 
-* dense: ``evidence = (score - centre) / width - crowd``. ``width`` is the distance from the median
-  to the 99th percentile of the scores that reference queries (for picture queries: the index's own
-  pictures) have against a fixed random sample of the field. ``centre`` is between that median and
-  the query's own mean against the sample, so that an index of one subject does not look like an
-  answer to everything about it. So 1 is what one unrelated pair in a hundred reaches. ``crowd``
-  grows with the number of records searched, as the best of many unrelated scores does:
-  ``sqrt(2 ln n)`` standard deviations for normal ones, counted from the size of the sample.
-* keywords: ``evidence = share ** 2``, the share of the information in the query (``ln(1 + n)`` a
-  token, the most that an inverse document frequency can be) that the BM25 score amounts to.
+* dense: ``evidence = (score - centre) / width - crowd``. Reference queries (for picture queries:
+  the index's own pictures) are scored against a fixed random sample of the field; ``width`` is the
+  way from the median of these scores to the mean of the highest 0.2 % of them, so that 1 is what
+  the most misleading of unrelated pairs reach. ``centre`` is between that median and the query's
+  own mean against the sample, so that an index of one subject does not look like an answer to
+  everything about it. ``crowd`` grows with the number of records searched, as the best of many
+  unrelated scores does: ``sqrt(2 ln n)`` standard deviations for normal ones, counted from the
+  size of the sample.
+* keywords: ``evidence = share ** 3 / 2``, from the share of the information in the query
+  (``ln(1 + n)`` a token, the most that an inverse document frequency can be) that the BM25 score
+  amounts to. A common word of a long query says next to nothing, a part number that stands in
+  one record says it all.
 
 The alternatives and their figures on the development set are in the README.
 """
@@ -44,16 +47,16 @@ __all__ = ["Calibrator", "dense_evidence", "keyword_evidence"]
 
 SAMPLE = 256
 STALE = 0.01  # samples are drawn anew when this share of the index was written since
-TAIL = 0.99
-TAIL_SIGMAS = 2.326  # where a normal distribution has its 99th percentile
-OWN = 0.5  # how far the centre moves to the query's own mean; less where the sample is small
+TAIL = 0.998
+TAIL_SIGMAS = 3.17  # the mean of a normal distribution above its 99.8th percentile
+OWN = 1 / 3  # how far the centre moves to the query's own mean; less where the sample is small
 OWN_HALF = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """How unrelated pairs score in a dense route: their median, and the way from it to their 99th
-    percentile."""
+    """How unrelated pairs score in a dense route: their median, and the way from it to the mean of
+    the highest 0.2 % of them."""
 
     median: float
     width: float
@@ -61,7 +64,8 @@ class Null:
     @classmethod
     def of(cls, scores: NDArray[np.float32]) -> Null:
         """The null distribution that these scores of unrelated pairs are drawn from."""
-        median, tail = np.quantile(scores, (0.5, TAIL))
+        median, threshold = np.quantile(scores, (0.5, TAIL))
+        tail = scores[scores >= threshold].mean()
         return cls(float(median), max(float(tail - median), 1e-6))
 
 
@@ -80,9 +84,9 @@ def dense_evidence(
 
 
 def keyword_evidence(scores: Sequence[float], tokens: int, population: int) -> tuple[float, ...]:
-    """The evidence in BM25 scores for a query of so many distinct tokens, from 0 to 1."""
+    """The evidence in BM25 scores for a query of so many distinct tokens, from 0 to 0.5."""
     attainable = max(1, tokens) * math.log1p(max(1, population))
-    return tuple(min(1.0, max(0.0, score) / attainable) ** 2 for score in scores)
+    return tuple(min(1.0, max(0.0, score) / attainable) ** 3 / 2 for score in scores)
 
 
 def _extreme(n: int) -> float:

@@ -110,8 +110,8 @@ def weighted(
 
 def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     """The default: the strongest dense evidence for a record, the evidence of its keywords, and
-    half of what other dense routes have above 1, the level that one unrelated record in a hundred
-    reaches. So a route with nothing to say moves nothing, and two fields are not two votes.
+    half of what other dense routes have above 1, the level that unrelated records hardly ever
+    reach. So a route with nothing to say moves nothing, and two fields are not two votes.
 
     Raises:
         InputError: a ranking was not calibrated.
