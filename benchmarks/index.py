@@ -34,7 +34,9 @@ def run(work: Path) -> Outcome:
     photos.write(folder, COUNT, SIZES, quality=85, grain=5)
     encoder = BundledEncoder()
     files = sorted(folder.rglob("*.jpg"))
-    pixels = [encoder.preprocess(media.load(file, target=encoder.image_size).image) for file in files]
+    pixels = [
+        encoder.preprocess(media.load(file, target=encoder.image_size).image) for file in files
+    ]
     encoder.encode_pixels(pixels[:BATCH])  # loads the model
     alone, whole = [], []
     for _ in range(ROUNDS):
@@ -70,5 +72,7 @@ def _add_files(encoder: BundledEncoder, photographs: Path) -> float:
             report = index.add_files([photographs])
             seconds = time.perf_counter() - started
     if report.added != COUNT:
-        raise RuntimeError(f"{report.added} of {COUNT} photographs were indexed: {report.failed[:3]}")
+        raise RuntimeError(
+            f"{report.added} of {COUNT} photographs were indexed: {report.failed[:3]}"
+        )
     return seconds

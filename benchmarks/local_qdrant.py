@@ -28,9 +28,7 @@ def build(work: Path, corpus: Corpus) -> QdrantClient:
     client.create_collection(
         NAME,
         vectors_config={"text": dense, "image": dense},
-        sparse_vectors_config={
-            "keywords": models.SparseVectorParams(modifier=models.Modifier.IDF)
-        },
+        sparse_vectors_config={"keywords": models.SparseVectorParams(modifier=models.Modifier.IDF)},
     )
     records = corpus.records()
     for start in range(0, len(records), BATCH):

@@ -75,9 +75,7 @@ def run(work: Path) -> Outcome:
     with MultimodalIndex.open(folder, text_encoder=encoder, image_encoder=encoder) as index:
 
         def ours(i: int) -> list[str]:
-            hits = index.search(
-                questions[i].words, image=pictures[i], routes=ROUTES, limit=LIMIT
-            )
+            hits = index.search(questions[i].words, image=pictures[i], routes=ROUTES, limit=LIMIT)
             return [hit.record.id for hit in hits]
 
         figures = _against_edge(index, ours, questions, "by scan")
@@ -120,7 +118,9 @@ def _against_edge(
         Figure("query", f"{say}: median", 1000 * median(times), "ms"),
         Figure("query", f"{say}: bare engine, median", 1000 * median(bare), "ms"),
         Figure("query", f"{say}: per-query ratio, median", median(ratios), "x", under=EDGE_RATIO),
-        Figure("query", f"{say}: ratio of medians", median(times) / median(bare), "x", under=EDGE_RATIO),
+        Figure(
+            "query", f"{say}: ratio of medians", median(times) / median(bare), "x", under=EDGE_RATIO
+        ),
     ]
 
 
@@ -148,7 +148,9 @@ def _against_local(
         same += len(set(found) & set(ours(i)))
     client.close()
     return [
-        Figure("query", "local Qdrant, same points and fusion: median", 1000 * median(theirs), "ms"),
+        Figure(
+            "query", "local Qdrant, same points and fusion: median", 1000 * median(theirs), "ms"
+        ),
         Figure(
             "query",
             "times faster than local Qdrant",

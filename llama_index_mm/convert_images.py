@@ -1,51 +1,59 @@
-"""The bytes in a node: found, taken out into files before it is stored, and put back."""
+"""The bytes in a node: found, moved into files before it is stored, and put back."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node
+
 from mmrag.errors import DamagedSource, SourceError
+from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput, Picture, data_url, load
-from mmrag.types import ImageRef, Json
+from mmrag.readers.base import MediaFolder
+from mmrag.types import ImageRef
 
-__all__ = ["Put", "image_of", "opened_image", "put_back", "take_out"]
+__all__ = ["ATTACHMENTS", "image_of", "is_remote", "opened_image", "put_back", "take_out"]
 
-Put = Callable[[bytes, str], str]
-"""Keeps bytes under a suffix such as ``.png`` and returns their uri."""
+ATTACHMENTS = "attachments"
+"""The folder, in that of the index, of the bytes that came in nodes."""
 
 _RESOURCES = ("text_resource", "image_resource", "audio_resource", "video_resource")
 
 
 def image_of(node: BaseNode) -> ImageInput | None:
-    """The picture of a node: bytes if it holds any, else a path; None if it has neither.
+    """The picture of a node: its bytes if it holds any, else its path; None if it has neither.
 
     A picture behind a URL is not fetched: it counts as none.
 
     Raises:
-        DamagedSource: the node's base64 is none.
+        DamagedSource: what should be base64 is not.
     """
     if isinstance(node, ImageNode):
-        if node.image is not None:
-            return _decoded(node, node.image)
-        return node.image_path
+        return node.image_path if node.image is None else _decoded(node.image)
     resource = node.image_resource if isinstance(node, Node) else None
     if resource is None:
         return None
     if resource.data is not None:
-        return _decoded(node, resource.data)
+        return _decoded(resource.data)
     return None if resource.path is None else str(resource.path)
 
 
+def is_remote(node: BaseNode) -> bool:
+    """Whether the node has a picture behind a URL."""
+    if isinstance(node, ImageNode):
+        return node.image_url is not None
+    resource = node.image_resource if isinstance(node, Node) else None
+    return resource is not None and resource.url is not None
+
+
 def opened_image(
-    node: BaseNode, put: Put | None, image_size: int | None
-) -> tuple[ImageRef, Picture] | None:
-    """The picture of a node, decoded once, and the reference to it that a record keeps.
+    node: BaseNode, folder: Path | None, size: int | None
+) -> tuple[ImageRef, Picture] | tuple[None, None]:
+    """The reference to a node's picture, and the picture, decoded for a longest side of ``size``.
 
     Raises:
         SourceError: it cannot be opened; the message names the node.
@@ -53,39 +61,82 @@ def opened_image(
     try:
         image = image_of(node)
         if image is None:
-            return None
-        picture = load(image, target=image_size)
+            return None, None
+        picture = load(image, target=size)
     except SourceError as error:
         raise type(error)(f"the picture of node {node.node_id!r}: {error}") from error
     if isinstance(image, bytes):
-        uri = _kept(image, picture.mime, put)
+        uri = _kept(image, picture.mime, folder)
     else:
-        uri = image if _is_inline(image) else str(Path(str(image)).absolute())  # type: ignore[arg-type]
-    ref = ImageRef(uri, picture.sha256, picture.mime, picture.width, picture.height)
-    return ref, picture
+        uri = str(Path(str(image)).absolute())
+    return ImageRef(uri, picture.sha256, picture.mime, picture.width, picture.height), picture
 
 
 def take_out(
-    node: BaseNode, content: dict[str, Any], image: ImageRef | None, put: Put | None
+    node: BaseNode, dump: dict[str, Any], image: ImageRef | None, folder: Path | None
 ) -> dict[str, str]:
-    """Replace the bytes in a node's ``content`` (its dump) by paths; the uris by field.
+    """Replace the bytes in a node's ``dump`` by paths; returns their uris by field.
 
-    The path stands in where LlamaIndex's own stores read the node, and for us the uri says where
-    the bytes are.
+    The paths are for LlamaIndex's own stores, which know nothing of uris.
     """
     taken: dict[str, str] = {}
     if isinstance(node, ImageNode) and node.image is not None and image is not None:
         taken["image"] = image.uri
-        content["image"] = None
-        content["image_path"] = content.get("image_path") or _stand_in(image.uri, put)
-    for name in _RESOURCES if isinstance(node, Node) else ():
-        resource: MediaResource | None = getattr(node, name)
-        if resource is None or resource.data is None:
-            continue
-        if name == "image_resource" and image is not None:
-            taken[name] = image.uri
-        else:
-            data = base64.b64decode(resource.data)
-            taken[name] = _kept(data, resource.mimetype, put)
-        content[name]["path"] = content[name].get("path") or _stand_in(taken[name], put)
+        dump["image"] = None
+        _stand_in(dump, "image_path", image.uri, folder)
+    for name, resource in _resources(node):
+        if resource.data is not None:
+            is_image = name == "image_resource" and image is not None
+            data, mime = _decoded(resource.data), resource.mimetype or ""
+            taken[name] = image.uri if image and is_image else _kept(data, mime, folder)
+            _stand_in(dump[name], "path", taken[name], folder)
     return taken
+
+
+def put_back(data: dict[str, Any], taken: Mapping[str, str], folder: Path | None) -> None:
+    """Undo :func:`take_out`; bytes whose file is out of reach stay a path."""
+    for name, uri in taken.items():
+        holder, path = (data, "image_path") if name == "image" else (data[name], "path")
+        content = _fetched(uri, folder)
+        if content is not None:
+            holder["image" if name == "image" else "data"] = base64.b64encode(content).decode()
+            if str(holder.get(path) or "").replace("\\", "/").endswith(uri):
+                holder[path] = None
+
+
+def _resources(node: BaseNode) -> Iterator[tuple[str, MediaResource]]:
+    for name in _RESOURCES if isinstance(node, Node) else ():
+        if (resource := getattr(node, name)) is not None:
+            yield name, resource
+
+
+def _stand_in(holder: dict[str, Any], key: str, uri: str, folder: Path | None) -> None:
+    if folder is not None and not holder.get(key):
+        holder[key] = str(folder.absolute() / uri)
+
+
+def _kept(data: bytes, mime: str, folder: Path | None) -> str:
+    """The uri of a file with these bytes; without a folder they are the uri."""
+    if folder is None:
+        return data_url(data, mime or "application/octet-stream")
+    # Not by the mimetypes module: what it knows depends on the machine.
+    kind = mime.rpartition("/")[2].removeprefix("x-")
+    known = kind.isascii() and kind.isalnum() and len(kind) < 10
+    return MediaFolder(folder / ATTACHMENTS).put(data, f".{kind}" if known else ".bin")
+
+
+def _fetched(uri: str, folder: Path | None) -> bytes | None:
+    if uri.startswith("data:"):
+        return read_bytes(uri, DEFAULT_LIMITS)
+    path = None if folder is None else folder / uri
+    return path.read_bytes() if path is not None and path.is_file() else None
+
+
+def _decoded(data: str | bytes) -> bytes:
+    text = data.decode("ascii", "replace") if isinstance(data, bytes) else data
+    if text.startswith("data:"):
+        return read_bytes(text, DEFAULT_LIMITS)
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise DamagedSource("it is not valid base64") from None

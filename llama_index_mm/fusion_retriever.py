@@ -146,7 +146,7 @@ def _fresh(query: QueryBundle) -> QueryBundle:
 
 
 async def _aretrieve_from(retriever: BaseRetriever, query: QueryBundle) -> list[NodeWithScore]:
-    """Its own async, or its sync in a thread if it has none: the base class would block the loop."""
+    """Its own async, or its sync in a thread: what the base class has for async blocks the loop."""
     if type(retriever)._aretrieve is BaseRetriever._aretrieve:
         return await asyncio.to_thread(retriever.retrieve, query)
     return await retriever.aretrieve(query)

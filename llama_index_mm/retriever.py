@@ -14,7 +14,8 @@ from llama_index.core.schema import BaseNode, IndexNode, NodeWithScore, QueryBun
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_mm.convert import hit_to_node
-from llama_index_mm.vector_store import MultimodalVectorStore, where_of
+from llama_index_mm.filters import where_of
+from llama_index_mm.vector_store import MultimodalVectorStore
 from mmrag.errors import InputError
 from mmrag.filters import And, Eq, Where, parse_filter
 from mmrag.fusion import Fusion, fusion_named
@@ -124,7 +125,7 @@ class MultimodalRetriever(MultiModalRetriever):
             routes=routes,
             fusion=self._fusion,
         )
-        return [hit_to_node(hit) for hit in hits]
+        return [hit_to_node(hit, folder=self.index.folder) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)

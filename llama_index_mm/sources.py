@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import BaseNode, ImageNode, NodeWithScore, QueryBundle
+from llama_index.core.schema import BaseNode, ImageNode, Node, NodeWithScore, QueryBundle
 
-from llama_index_mm.convert import CAPTION_KEY
+from llama_index_mm.convert import CAPTION_KEY, image_of
+from mmrag.errors import MmragError
+from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.sniff import sniff
 
 __all__ = ["NumberSources"]
 
@@ -26,7 +29,9 @@ class NumberSources(BaseNodePostprocessor):
 
     Of an image node, LlamaIndex sends the metadata and the picture alone. So copies of the nodes
     get the metadata ``source_number``, ``image_caption``, and ``image_text`` where it would be left
-    out, before all other metadata; the caption's own dictionary is not sent a second time.
+    out, before all other metadata; the caption's own dictionary is not sent a second time. The type
+    of a picture becomes that of its bytes: LlamaIndex goes by the name of the file.
+
     ``response.source_nodes`` are the copies: an answer's source 2 is ``source_nodes[1]``.
     """
 
@@ -58,8 +63,24 @@ def _shown(node: BaseNode, number: int) -> BaseNode:
             "relationships": dict(node.relationships),
             "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, CAPTION_KEY],
             "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, *hidden],
+            **_typed(node),
         }
     )
+
+
+def _typed(node: BaseNode) -> dict[str, Any]:
+    """The field of the node that says its picture's type, with the true one."""
+    try:
+        image = image_of(node)
+        data = read_bytes(image, DEFAULT_LIMITS) if isinstance(image, str | bytes) else b""
+    except MmragError:
+        return {}  # a picture that cannot be opened is for those to report who need its pixels
+    mime = sniff(data[:64])
+    if mime is None:
+        return {}
+    if isinstance(node, Node) and node.image_resource is not None:
+        return {"image_resource": node.image_resource.model_copy(update={"mimetype": mime})}
+    return {"image_mimetype": mime}
 
 
 def _caption_text(caption: Any) -> str:

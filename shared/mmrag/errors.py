@@ -18,12 +18,14 @@
     │   ├── NotAnIndex                 the folder is something else
     │   └── DiskFull                   no room left to write
     ├── SpaceMismatch                  the index was made by another encoder
+    ├── AnswerError                    a model's answer that cannot be used
     └── MissingExtra (ImportError)     an optional package is not installed
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "AnswerError",
     "DamagedSource",
     "DiskFull",
     "EmptySource",
@@ -118,6 +120,10 @@ class SpaceMismatch(MmragError):
             "encoders do not compare. Open it with the encoder that made it, or index anew."
         )
         self.field, self.saved, self.given = field, saved, given
+
+
+class AnswerError(MmragError):
+    """A model has answered, and not with what it was asked for: cut short, or not in the form."""
 
 
 class MissingExtra(MmragError, ImportError):

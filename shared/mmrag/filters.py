@@ -7,9 +7,10 @@ Not(condition=Exists(key='draft'))))
 And(conditions=(Eq(key='modality', value='image'), In(key='year', values=(2020, 2021))))
 
 A key names a field of the record (see :data:`RECORD_KEYS`) or else a key of its metadata; dots
-reach into nested metadata. ``metadata.page`` is the metadata's own ``page``. A record that lacks
-the key matches none of ``Eq``, ``In``, ``Range`` and ``Exists``, and so matches their ``Not``.
-A list in the metadata matches when any of its items does.
+reach into nested metadata. ``metadata.page`` is the metadata's own ``page``, ``extra.owner`` the
+``owner`` of what an adapter keeps beside the record. A record that lacks the key matches none of
+``Eq``, ``In``, ``Range`` and ``Exists``, and so matches their ``Not``. A list matches when any of
+its items does.
 """
 
 from __future__ import annotations

@@ -149,6 +149,7 @@ class MultimodalIndex:
         paths: Iterable[str | Path],
         *,
         prune: bool = False,
+        retry: bool = False,
         progress: Progress | None = None,
     ) -> Report:
         """Index files and folders; what is unchanged since the last time costs one hash.
@@ -157,7 +158,7 @@ class MultimodalIndex:
         """
         from mmrag.ingest import ingest
 
-        return ingest(self, paths, prune=prune, progress=progress)
+        return ingest(self, paths, prune=prune, retry=retry, progress=progress)
 
     def search(
         self,
@@ -181,9 +182,10 @@ class MultimodalIndex:
         """
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
             raise InputError(f"limit is a whole number from 1 to {MAX_LIMIT}, not {limit!r}")
-        words = text.strip() if isinstance(text, str) else text
-        if words is not None and not isinstance(words, str):
+        if text is not None and not isinstance(text, str):
             raise InputError(f"the text of a query is a string, not {type(text).__name__}")
+        # Half a character, as it comes from a cut string, is nothing that an encoder could take.
+        words = (text or "").encode(errors="replace").decode().strip()
         if not words and image is None:
             raise InputError("an empty query: give words, a picture, or both")
         fuse, condition = fusion_named(fusion), parse_filter(where)
@@ -228,8 +230,8 @@ class MultimodalIndex:
         )
 
     def get(self, ids: Iterable[str]) -> list[Record]:
-        """The records of these ids that exist, in their order."""
-        keys = [key_of(i) for i in ids]
+        """The records of these ids that exist, in their order; of a single id too."""
+        keys = [key_of(i) for i in ([ids] if isinstance(ids, str) else ids)]
         found = self.store.get(keys)
         return [self._localised(found[key]) for key in keys if key in found]
 
@@ -240,6 +242,7 @@ class MultimodalIndex:
             InputError: neither was given, or both.
         """
         condition = parse_filter(where)
+        ids = [ids] if isinstance(ids, str) else ids
         if (ids is None) == (condition is None):
             raise InputError("delete takes ids, or a filter with at least one condition")
         if condition is not None:

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS parts (
     path TEXT NOT NULL, generation INTEGER NOT NULL, id TEXT NOT NULL, media TEXT,
     PRIMARY KEY (path, generation, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TEMP TABLE held (path TEXT, name TEXT, id TEXT, media TEXT);
+CREATE TEMP TABLE held (path, id, name, media, PRIMARY KEY (path, id)) WITHOUT ROWID;
 """
 _STALE = """
 SELECT p.id FROM parts p LEFT JOIN sources s ON s.path = p.path
@@ -43,9 +43,13 @@ _CLEARED = """
 DELETE FROM parts
 WHERE generation IS NOT (SELECT generation FROM sources s WHERE s.path = parts.path)
 """
-# What is held and unknown belongs to generation 0: current for a file that has no row yet (its
-# empty mark has it read again), stale for any other.
+# A file with parts that are not held any more is read again, as its empty mark has it. What is
+# held and unknown belongs to generation 0: current for a file that has no row yet, which is then
+# read again too, stale for any other.
 _ADOPT = (
+    """UPDATE sources SET mark = '' WHERE EXISTS (
+       SELECT 1 FROM parts p WHERE p.path = sources.path AND p.generation = sources.generation
+       AND NOT EXISTS (SELECT 1 FROM held h WHERE h.path = p.path AND h.id = p.id))""",
     "DELETE FROM held WHERE (path, id) IN (SELECT path, id FROM parts)",
     "INSERT OR IGNORE INTO parts SELECT path, 0, id, media FROM held",
     """INSERT OR IGNORE INTO sources
@@ -148,17 +152,10 @@ class Journal:
         parts the store has; a failed one moves past it, so that all its parts are stale."""
         with self._transaction():
             for path, name, mark, generation, failure in sources:
+                state = ("failed", failure.error, failure.message) if failure else ("done",)
                 self._db.execute(
                     "INSERT OR REPLACE INTO sources VALUES (?,?,?,?,?,?,?)",
-                    (
-                        path,
-                        name,
-                        str(mark),
-                        generation + (failure is not None),
-                        "failed" if failure else "done",
-                        failure.error if failure else None,
-                        failure.message if failure else None,
-                    ),
+                    (path, name, str(mark), generation + bool(failure), *state, None, None)[:7],
                 )
 
     def stale(self, paths: Iterable[str] | None = None) -> list[str]:
@@ -189,10 +186,11 @@ class Journal:
             self._db.execute("DELETE FROM parts")
 
     def adopt(self, held: Iterable[tuple[str, str, str, str | None]]) -> None:
-        """Take in the parts (path, name, id, media) that the index holds: those that are not known
-        are stale if their file is known, else they stay until it is read again."""
+        """Compare with the parts (path, id, name, media) that the index holds. Those that are not
+        known are stale if their file is, else they stay until it is read; a file of which parts
+        are missing is read again."""
         with self._transaction():
-            self._db.executemany("INSERT INTO held VALUES (?,?,?,?)", held)
+            self._db.executemany("INSERT OR IGNORE INTO held VALUES (?,?,?,?)", held)
             for sql in _ADOPT:
                 self._db.execute(sql)
 
@@ -221,8 +219,7 @@ class Journal:
 
     def _rows(self, sql: str, *values: str) -> list[Any]:
         with journal_errors(self.path):
-            rows: list[Any] = self._db.execute(sql, values).fetchall()
-            return rows
+            return self._db.execute(sql, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from mmrag.readers import HEAD, reader_for
 from mmrag.readers.base import Reader, SourceFile
 from mmrag.scan import Found, scan
 
-__all__ = ["Job", "Plan", "make_plan", "unreadable"]
+__all__ = ["Job", "Plan", "inspect", "make_plan", "unreadable"]
 
 HASH_BATCH = 64
 
@@ -63,14 +63,14 @@ def make_plan(
     space = ",".join(f"{name}={space.digest[:16]}" for name, space in spaces)
     plan = Plan()
     with ThreadPoolExecutor(threads(), "mmrag-hash") as pool:
-        for batch in ahead(pool, _inspect, batched(scan(paths, folder), HASH_BATCH)):
+        for batch in ahead(pool, inspect, batched(scan(paths, folder), HASH_BATCH)):
             for inspected in batch:
                 _decide(plan, journal, space, inspected, retry=retry)
     return plan
 
 
-def _inspect(found: Found) -> tuple[Found, str, Reader | SourceError]:
-    """A file's hash ("" if it cannot be read now) and its reader, or why there is none."""
+def inspect(found: Found) -> tuple[Found, str, Reader | SourceError]:
+    """A file, its hash ("" if it cannot be read now), and its reader or why there is none."""
     if found.error is not None:
         return found, "", found.error
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mmrag.types import Caption, Hit, ImageRef, Json, Record, Role, Space
+from mmrag.types import Caption, Json, Record, Role, Space
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mmrag.filters import Filter
+    from mmrag.media import ImageInput
 
     Vector = NDArray[np.float32]
     Matrix = NDArray[np.float32]
@@ -166,17 +167,40 @@ class Store(Protocol):
 
 
 class Captioner(Protocol):
-    """Describes pictures."""
+    """Describes pictures. Thread-safe."""
 
-    def caption(self, images: Sequence[ImageRef]) -> list[Caption]:
-        """One caption a picture, in order."""
+    @property
+    def name(self) -> str:
+        """The model and the version of its prompt: a picture captioned under another name is
+        captioned again."""
+
+    def caption(self, images: Sequence[ImageInput]) -> list[Caption]:
+        """One whole caption a picture, in order.
+
+        Raises:
+            SourceError: a picture cannot be opened.
+            AnswerError: the model's answer is no caption.
+        """
 
 
 class Reranker(Protocol):
-    """Scores hits by looking at query and record together."""
+    """Scores records by looking at query and record together. Thread-safe; a record's score does
+    not depend on the other records in the call."""
 
-    def rerank(self, query: str, hits: Sequence[Hit]) -> list[float]:
-        """One score a hit in 0..1, in order."""
+    @property
+    def name(self) -> str:
+        """The model, for logs and events."""
+
+    def rerank(
+        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        """One score a record in 0..1, in order, for words, a picture, or both together. A picture
+        of a record that cannot be opened counts as none.
+
+        Raises:
+            InputError: the query has neither words nor a picture.
+            SourceError: the query's picture cannot be opened.
+        """
 
 
 class Transcriber(Protocol):

@@ -42,7 +42,7 @@ def opened_journal(index: MultimodalIndex, folder: Path) -> Iterator[Journal]:
             records = (
                 r for batch in batches for r in batch if isinstance(r.extra.get("path"), str)
             )
-            journal.adopt((r.extra["path"], r.source, r.id, derived(r)) for r in records)
+            journal.adopt((r.extra["path"], r.id, r.source, derived(r)) for r in records)
         yield journal
 
 

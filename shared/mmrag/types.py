@@ -90,7 +90,8 @@ class Record:
 
     ``id`` is any string that is unique in the index; adding the same id again replaces the record.
     ``metadata`` is the caller's own and can be filtered on. ``extra`` holds top-level payload keys
-    that an adapter writes beside the record; it is kept and given back, never searched.
+    that an adapter writes beside the record; it is kept and given back, and a filter reaches it as
+    ``extra.key``.
     """
 
     id: str

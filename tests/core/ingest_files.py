@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmrag.filters import Eq
 from mmrag.index import MultimodalIndex
 from mmrag.journal import Journal
 from mmrag.protocols import Point
@@ -21,6 +22,7 @@ from .files import Page, pdf, picture, saved, text_at
 __all__ = [
     "Diary",
     "corpus",
+    "found",
     "logical_journal",
     "manual",
     "memory_index",
@@ -119,7 +121,6 @@ def seen(index: MultimodalIndex) -> dict[str, Any]:
     held = records(index)
     fields = {name: index.store.sample(name, 10_000) for name in index.encoders.spaces()}
     media = [p for p in (index.folder / "media").rglob("*") if p.is_file()]
-    question = picture(seed=3)
     return {
         "records": {record.id: record for record in held},
         "fields": {record.id: _fields(index, record) for record in held},
@@ -127,21 +128,22 @@ def seen(index: MultimodalIndex) -> dict[str, Any]:
         "journal": logical_journal(index.folder),
         "media": {p.relative_to(index.folder).as_posix(): p.read_bytes() for p in media},
         "answers": [
-            [(h.record.id, h.score) for h in index.search("the red valve of page 2", limit=30)],
-            [(h.record.id, h.score) for h in index.search(image=question, limit=30)],
+            found(index, text="the red valve of page 2", routes=["text->text", "text->image"]),
+            found(index, image=picture(seed=3)),
+            # Without their scores: the engine's counts of words still include what was deleted.
+            {record for record, _ in found(index, text="valve gauge 阀", routes=["keywords"])},
         ],
     }
 
 
-def _fields(index: MultimodalIndex, record: Record) -> tuple[bool, bool]:
-    where = {"id": record.id}
-    from mmrag.filters import parse_filter
+def found(index: MultimodalIndex, **query: Any) -> list[tuple[str, float]]:
+    return [(hit.record.id, hit.score) for hit in index.search(**query, limit=1000)]
 
-    condition = parse_filter(where)
-    return (
-        bool(index.store.count(condition, having="text")),
-        bool(index.store.count(condition, having="image")),
-    )
+
+def _fields(index: MultimodalIndex, record: Record) -> tuple[str, ...]:
+    where = Eq("id", record.id)
+    fields = (*index.encoders.spaces(), "keywords")
+    return tuple(f for f in fields if index.store.count(where, having=f))
 
 
 def manual(pages: int, seed: int) -> bytes:

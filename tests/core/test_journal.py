@@ -93,21 +93,25 @@ def test_all_parts_of_a_forgotten_file_are_stale(journal: Journal) -> None:
 
 def test_adopting_what_the_index_holds(journal: Journal) -> None:
     done(journal, "known", 3, "k1")
+    done(journal, "less", 1, "s1", "s2")
     journal.note([("begun", 1, "b1", None)])
     held = [
-        ("known", "known.txt", "k1", None),
-        ("known", "known.txt", "k2", None),
-        ("begun", "begun.txt", "b1", None),
-        ("lost", "lost.txt", "l1", "media/l.png"),
-        ("lost", "lost.txt", "l2", None),
+        ("known", "k1", "known.txt", None),
+        ("known", "k2", "known.txt", None),
+        ("less", "s1", "less.txt", None),
+        ("begun", "b1", "begun.txt", None),
+        ("lost", "l1", "lost.txt", "media/l.png"),
+        ("lost", "l2", "lost.txt", None),
     ]
     for _ in range(2):
         journal.adopt(iter(held))
-        # The file that nobody knows stays until it is read again; its mark fits no file.
+        # The file that nobody knows stays until it is read again.
         assert sorted(journal.stale()) == ["b1", "k2"]
-        lost = journal.source("lost")
-        assert lost is not None
-        assert (lost.name, lost.mark, lost.generation) == ("lost.txt", "", 0)
+        assert {s.path: (s.name, s.mark, s.generation) for s in journal.sources()} == {
+            "known": ("known", str(MARK), 3),
+            "less": ("less", "", 1),
+            "lost": ("lost.txt", "", 0),
+        }
     assert journal.media() == {"media/l.png"}
     done(journal, "lost", 1, "l1")
     assert sorted(journal.stale()) == ["b1", "k2", "l2"]

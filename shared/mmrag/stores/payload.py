@@ -16,9 +16,9 @@ from mmrag.errors import InputError, StoreError
 from mmrag.filters import RECORD_KEYS
 from mmrag.types import Caption, ImageRef, Json, Locator, Record
 
-__all__ = ["from_payload", "payload_path", "to_payload"]
+__all__ = ["OWN_KEYS", "from_payload", "payload_path", "to_payload"]
 
-_OWN = frozenset((*RECORD_KEYS, "page_content", "metadata", "bbox", "image", "caption"))
+OWN_KEYS = frozenset((*RECORD_KEYS, "page_content", "metadata", "bbox", "image", "caption"))
 _MAX_DEPTH = 32  # engines parse JSON recursively; the shallowest known limit is 128
 _SEGMENT = re.compile(r'"[^"\\]+"|[^."\\]+')
 
@@ -45,7 +45,7 @@ def to_payload(record: Record) -> dict[str, Json]:
     if record.caption is not None:
         payload["caption"] = _json(_set_fields(record.caption), "caption")
     for key, value in record.extra.items():
-        if key in _OWN:
+        if key in OWN_KEYS:
             raise InputError(f"extra key {key!r} of record {record.id!r} is mmrag's own")
         payload[_string(key, "extra")] = _json(value, key)
     return payload
@@ -73,7 +73,7 @@ def from_payload(payload: Mapping[str, Json]) -> Record:
                 end_s=payload.get("end_s"),
             ),
             metadata=payload["metadata"],
-            extra={key: value for key, value in payload.items() if key not in _OWN},
+            extra={key: value for key, value in payload.items() if key not in OWN_KEYS},
         )
     except (KeyError, TypeError) as error:
         raise StoreError(f"a point was not written by mmrag: {error!r}") from error
@@ -81,10 +81,12 @@ def from_payload(payload: Mapping[str, Json]) -> Record:
 
 def payload_path(key: str) -> tuple[str, ...]:
     """Where a filter's key leads in a payload: ``page`` to ``("page",)``, ``a.b`` to
-    ``("metadata", "a", "b")``; a part in double quotes is taken whole (``"a.b"``).
+    ``("metadata", "a", "b")``, ``extra.a`` to ``("a",)``; a part in double quotes is taken whole
+    (``"a.b"``).
 
     Raises:
-        InputError: an empty part, a stray quote, or a backslash, which no engine can express.
+        InputError: an empty part, a stray quote, or a backslash, which no engine can express; or a
+            key of the payload that ``extra`` cannot have.
     """
     if key in RECORD_KEYS:
         return (key,)
@@ -92,6 +94,10 @@ def payload_path(key: str) -> tuple[str, ...]:
     if not parts or ".".join(parts) != key:
         raise InputError(f"a filter cannot express the key {key!r}")
     names = tuple(part[1:-1] if part[0] == '"' else part for part in parts)
+    if len(names) > 1 and names[0] == "extra":
+        if names[1] in OWN_KEYS:
+            raise InputError(f"a record's extra has no {names[1]!r}")
+        return names[1:]
     return names if names[0] == "metadata" and len(names) > 1 else ("metadata", *names)
 
 

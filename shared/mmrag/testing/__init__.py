@@ -1,6 +1,7 @@
 """For tests of and with mmrag: fakes without a model or a disk, and contracts to subclass.
 
-The fakes are deterministic: :class:`FakeEncoder` needs no weights, :class:`MemoryStore` no engine.
+The fakes are deterministic: :class:`FakeEncoder`, :class:`FakeCaptioner` and :class:`FakeReranker`
+need no weights, :class:`MemoryStore` no engine.
 :class:`StoreContract`, :class:`EncoderContract` and :class:`ImageEncoderContract` are classes of
 tests that any store or encoder has to pass; they need pytest, the fakes do not.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmrag.testing.fakes import FakeEncoder
+from mmrag.testing.fakes import FakeCaptioner, FakeEncoder, FakeReranker
 from mmrag.testing.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EncoderContract",
+    "FakeCaptioner",
     "FakeEncoder",
+    "FakeReranker",
     "ImageEncoderContract",
     "MemoryStore",
     "StoreContract",

@@ -1,4 +1,5 @@
-"""An encoder without weights: texts that share words, and pictures that look alike, are near."""
+"""Models without weights: an encoder, for which texts that share words and pictures that look alike
+are near, a captioner and a reranker."""
 
 from __future__ import annotations
 
@@ -6,18 +7,21 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mmrag.types import Role, Space
+from mmrag import media
+from mmrag.captions import full_text
+from mmrag.errors import InputError
+from mmrag.types import Caption, Record, Role, Space
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mmrag.protocols import Matrix, Vector
 
-__all__ = ["FakeEncoder"]
+__all__ = ["FakeCaptioner", "FakeEncoder", "FakeReranker"]
 
 _GRID = 8
 # A word, or one Chinese character: Chinese has no spaces to split at.
@@ -73,6 +77,62 @@ class FakeEncoder:
         # Row by row: a matrix product may round differently for another number of rows.
         units = [(row / np.linalg.norm(row)).astype(np.float32) for row in rows]
         return np.array(units, dtype=np.float32).reshape(len(rows), self._space.dim)
+
+
+class FakeCaptioner:
+    """A deterministic :class:`mmrag.protocols.Captioner`: it says a picture's size and its colour.
+
+    ``seen`` has the digest of every picture that it was given, in order.
+    """
+
+    def __init__(self, name: str = "fake captioner 1") -> None:
+        self.name = name
+        self.seen: list[str] = []
+
+    def caption(self, images: Sequence[media.ImageInput]) -> list[Caption]:
+        """``A red picture``, its size, and the share of each primary colour as data points."""
+        return [self._caption(media.load(image)) for image in images]
+
+    def _caption(self, picture: media.Picture) -> Caption:
+        self.seen.append(picture.sha256)
+        pixel = picture.image.convert("RGB").resize((1, 1)).getpixel((0, 0))
+        shares = dict(zip(("red", "green", "blue"), cast(tuple[int, ...], pixel), strict=True))
+        colour = max(shares, key=lambda name: shares[name])
+        size = f"{picture.width} x {picture.height} pixels"
+        return Caption(
+            brief=f"A {colour} picture",
+            detailed=f"A {colour} picture of {size}",
+            keywords=(colour,),
+            data_points={name: str(share) for name, share in shares.items()},
+        )
+
+
+class FakeReranker:
+    """A deterministic :class:`mmrag.protocols.Reranker`: words count by the share of the query's
+    words that the record or its caption has, a picture counts as 1 if it is the record's own."""
+
+    name = "fake reranker 1"
+
+    def rerank(
+        self, text: str | None, image: media.ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        """One score a record in 0..1; for words and a picture together the mean of both."""
+        if not text and image is None:
+            raise InputError("an empty query: give words, a picture, or both")
+        digest = None if image is None else media.load(image).sha256
+        scores = []
+        for record in records:
+            parts = [_overlap(text, record)] if text else []
+            if digest is not None:
+                parts.append(float(record.image is not None and record.image.sha256 == digest))
+            scores.append(sum(parts) / len(parts))
+        return scores
+
+
+def _overlap(text: str, record: Record) -> float:
+    asked = set(_WORD.findall(text.casefold()))
+    said = f"{record.text} {full_text(record.caption or Caption())}"
+    return len(asked & set(_WORD.findall(said.casefold()))) / max(1, len(asked))
 
 
 @lru_cache(maxsize=65536)

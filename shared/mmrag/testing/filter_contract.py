@@ -108,7 +108,15 @@ class FilterContract:
             [
                 Point(Record("a", source="a.pdf", locator=Locator(page=1))),
                 Point(Record("b", source="a.pdf", locator=Locator(page=2), image=picture)),
-                Point(Record("c", source="c.mp4", locator=clip, metadata={"source": "x"})),
+                Point(
+                    Record(
+                        "c",
+                        source="c.mp4",
+                        locator=clip,
+                        metadata={"source": "x", "extra": {"owner": "m"}},
+                        extra={"owner": "me", "node": {"files": ["a", "b"]}},
+                    )
+                ),
             ]
         )
         cases: list[tuple[Filter, set[str]]] = [
@@ -116,6 +124,10 @@ class FilterContract:
             (Eq("source", "a.pdf"), {"a", "b"}),
             (Eq("source", "x"), set()),
             (Eq("metadata.source", "x"), {"c"}),
+            (Eq("extra.owner", "me"), {"c"}),
+            (Eq("owner", "me"), set()),
+            (Eq("extra.node.files", "b"), {"c"}),
+            (Eq("metadata.extra.owner", "m"), {"c"}),
             (Eq("modality", "image"), {"b"}),
             (Range("page", gte=2), {"b"}),
             (In("page", (1, 2)), {"a", "b"}),
@@ -127,7 +139,9 @@ class FilterContract:
             found = {record.id for batch in store.scan(where) for record in batch}
             assert found == expected, where
 
-    @pytest.mark.parametrize("key", ["", ".", "a..b", "a.", 'a"b', "back\\slash", '""'])
+    @pytest.mark.parametrize(
+        "key", ["", ".", "a..b", "a.", 'a"b', "back\\slash", '""', "extra.image"]
+    )
     def test_a_key_that_cannot_be_expressed_is_refused(self, store: Store, key: str) -> None:
         store.prepare({"text": 3})
         store.upsert([Point(Record("a"))])

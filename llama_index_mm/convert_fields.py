@@ -1,0 +1,84 @@
+"""What a node's metadata says of the fields that a record has of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmrag.errors import InputError
+from mmrag.types import Caption, Json, Locator
+
+__all__ = [
+    "CAPTION_KEY",
+    "LOCATOR_KEY",
+    "caption_of",
+    "caption_to_dict",
+    "locator_of",
+    "locator_to_dict",
+    "source_of",
+]
+
+CAPTION_KEY = "mmrag_caption"
+"""Node metadata: the caption of the node's picture, as a dict of the fields of a ``Caption``."""
+LOCATOR_KEY = "mmrag_locator"
+"""Node metadata: where in its source a node stands, as a dict of the fields of a ``Locator``."""
+
+Kind = TypeVar("Kind", Caption, Locator)
+
+
+def caption_of(metadata: Mapping[str, Json]) -> Caption | None:
+    """The caption in a node's metadata.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    given = metadata.get(CAPTION_KEY)
+    return None if given is None else _parsed(Caption, CAPTION_KEY, given)
+
+
+def caption_to_dict(caption: Caption) -> dict[str, Json]:
+    """A caption as it stands in a node's metadata."""
+    return {
+        **asdict(replace(caption, data_points={})),
+        "keywords": list(caption.keywords),
+        "data_points": dict(caption.data_points),
+    }
+
+
+def locator_of(metadata: Mapping[str, Json]) -> Locator:
+    """The locator in a node's metadata, or the page that other readers note, if it is a number.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    if (given := metadata.get(LOCATOR_KEY)) is not None:
+        return _parsed(Locator, LOCATOR_KEY, given)
+    labels = (str(metadata.get(key, "")) for key in ("page_label", "page"))
+    pages = (int(label) for label in labels if label.isascii() and label.isdigit())
+    return Locator(page=next((page for page in pages if 0 < page < 2**31), None))
+
+
+def locator_to_dict(locator: Locator) -> dict[str, Json]:
+    """What a locator says, as it stands in a node's metadata."""
+    bbox = None if locator.bbox is None else list(locator.bbox)
+    known = {**asdict(locator), "bbox": bbox}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def source_of(metadata: Mapping[str, Json]) -> str:
+    """Where a node is from: what readers note under the usual names."""
+    names = (metadata.get(key) for key in ("file_path", "source", "file_name", "url"))
+    return next((name for name in names if isinstance(name, str) and name), "")
+
+
+def _parsed(kind: type[Kind], key: str, given: Json) -> Kind:
+    try:
+        parsed = TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        raise InputError(f"metadata {key!r} is no {kind.__name__}: {error}") from None
+    if unknown := set(given) - {field.name for field in fields(kind)}:
+        raise InputError(f"metadata {key!r}: a {kind.__name__} has no {sorted(unknown)}")
+    return parsed
