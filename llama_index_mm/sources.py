@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, ImageNode, Node, NodeWithScore, QueryBundle
 
 from llama_index_mm.convert import CAPTION_KEY, image_of
+from llama_index_mm.convert_fields import caption_of
+from llama_index_mm.node_parser import CAPTION_TEXT_KEY
+from mmrag.captions import full_text
 from mmrag.errors import MmragError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.sniff import sniff
 
 __all__ = ["NumberSources"]
 
-SOURCE, CAPTION, TEXT = "source_number", "image_caption", "image_text"
+SOURCE, TEXT = "source_number", "image_text"
 
 
 class NumberSources(BaseNodePostprocessor):
@@ -51,12 +53,13 @@ class NumberSources(BaseNodePostprocessor):
 
 def _shown(node: BaseNode, number: int) -> BaseNode:
     first: dict[str, Any] = {SOURCE: number}
-    if caption := _caption_text(node.metadata.get(CAPTION_KEY)):
-        first[CAPTION] = caption
+    caption = caption_of(node.metadata)
+    if caption is not None and (said := full_text(caption)):
+        first[CAPTION_TEXT_KEY] = said
     # An ImageNode's blocks are its metadata and its picture: its text is in neither.
     if isinstance(node, ImageNode) and node.text.strip():
         first[TEXT] = node.text
-    hidden = [k for k in (SOURCE, CAPTION, TEXT) if k not in node.excluded_embed_metadata_keys]
+    hidden = [k for k in (SOURCE, CAPTION_TEXT_KEY, TEXT) if k not in node.excluded_embed_metadata_keys]
     return node.model_copy(
         update={
             "metadata": {**first, **{k: v for k, v in node.metadata.items() if k not in first}},
@@ -81,12 +84,3 @@ def _typed(node: BaseNode) -> dict[str, Any]:
     if isinstance(node, Node) and node.image_resource is not None:
         return {"image_resource": node.image_resource.model_copy(update={"mimetype": mime})}
     return {"image_mimetype": mime}
-
-
-def _caption_text(caption: Any) -> str:
-    """Everything that a caption says, a line each."""
-    if not isinstance(caption, Mapping):
-        return str(caption or "")
-    lines = [caption.get("brief"), caption.get("detailed"), caption.get("text_content")]
-    lines += [f"{name}: {value}" for name, value in (caption.get("data_points") or {}).items()]
-    return "\n".join(line for line in dict.fromkeys(lines) if line and line.strip())

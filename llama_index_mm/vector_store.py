@@ -17,7 +17,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_mm.attachments import Attachments
+from llama_index_mm.attachments import Attachments, uris_of
 from llama_index_mm.convert import hit_to_node, record_to_node
 from llama_index_mm.encoding import encoded
 from llama_index_mm.filters import DOCUMENT, narrowed
@@ -99,7 +99,9 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         with self._attachments.lock:
             files = self._attachments.of_ids(ids)
             try:
-                self._index.write(list(encoded(self._index, nodes, files)))
+                made = {item.record.id: item for item in encoded(self._index, nodes, files)}
+                self._index.write(list(made.values()))
+                files -= uris_of(*(item.record for item in made.values()))
             finally:
                 self._attachments.sweep(files)
         self._listed.update(node.node_id for node in nodes if _is_listed(node))
@@ -148,11 +150,12 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         Raises:
             InputError: a filter cannot be expressed.
         """
-        batches = self._index.store.scan(narrowed(filters, node_ids))
-        ids = [record.id for batch in batches for record in batch]
-        if node_ids is not None:
-            ids = [node_id for node_id in node_ids if node_id in set(ids)]
-        return [record_to_node(record, self._index.folder) for record in self._index.get(ids)]
+        ids = node_ids
+        if node_ids is None or filters is not None:
+            batches = self._index.store.scan(narrowed(filters, node_ids))
+            found = {record.id: None for batch in batches for record in batch}
+            ids = list(found) if node_ids is None else [i for i in node_ids if i in found]
+        return [record_to_node(record, self._index.folder) for record in self._index.get(ids or ())]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the words of the query, with fused scores; each says in
@@ -161,6 +164,8 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         The modes ``default`` and ``hybrid`` search by all routes; ``hybrid`` with an ``alpha`` by
         reciprocal ranks, of which keywords weigh ``1 - alpha`` and each other route ``alpha``.
         ``text_search`` and ``sparse`` search keywords alone. ``query_embedding`` is ignored.
+        ``node_ids`` restrict the search, unless they are just those that VectorStoreIndex sends of
+        itself: of all ImageNodes and IndexNodes that it has added.
 
         Raises:
             InputError: there are no words, or the query asks for what an index does not do: another

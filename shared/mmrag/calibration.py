@@ -51,6 +51,7 @@ TAIL = 0.998
 TAIL_SIGMAS = 3.17  # the mean of a normal distribution above its 99.8th percentile
 OWN = 1 / 3  # how far the centre moves to the query's own mean; less where the sample is small
 OWN_HALF = 10
+FEWEST_PAIRS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ class Null:
 
     @classmethod
     def of(cls, scores: NDArray[np.float32]) -> Null:
-        """The null distribution that these scores of unrelated pairs are drawn from."""
+        """The null distribution that these scores of unrelated pairs are drawn from; of too few to
+        tell, a cautious one for cosines."""
+        if len(scores) < FEWEST_PAIRS:
+            return cls(0.0, 0.5)
         median, threshold = np.quantile(scores, (0.5, TAIL))
         tail = scores[scores >= threshold].mean()
         return cls(float(median), max(float(tail - median), 1e-6))
@@ -160,8 +164,7 @@ class Calibrator:
             return keyword_evidence(ranking.scores, tokens, field.population)
         own = _scores(query.value[None], field.sample)
         if route.name not in drawn.nulls:
-            unrelated = self._unrelated(drawn, route, field)
-            drawn.nulls[route.name] = Null.of(unrelated if unrelated.size else own)
+            drawn.nulls[route.name] = Null.of(self._unrelated(drawn, route, field))
         return dense_evidence(ranking.scores, drawn.nulls[route.name], own, field.population)
 
     def _field(self, drawn: _Drawn, name: str) -> _Field:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmrag.calibration import Calibrator, Null, dense_evidence, keyword_evidence
+from mmrag.demo import SAMPLE
 from mmrag.encode import Encoders
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.index import MultimodalIndex
@@ -22,7 +23,22 @@ def test_null_is_the_median_and_the_way_to_the_mean_of_the_highest() -> None:
 
 
 def test_a_constant_null_has_a_width_to_divide_by() -> None:
-    assert Null.of(np.ones(5, np.float32)).width > 0
+    assert Null.of(np.ones(50, np.float32)).width > 0
+
+
+def test_a_few_pairs_say_nothing_and_cosines_are_judged_with_caution() -> None:
+    assert Null.of(np.array([0.7, 0.7], np.float32)) == Null(0.0, 0.5)
+    assert Null.of(np.empty(0, np.float32)) == Null(0.0, 0.5)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_the_same_picture_comes_first_however_few_there_are(tmp_path: Path, others: int) -> None:
+    pictures = [SAMPLE / "pictures" / n for n in ("chelsea.jpg", "beacon.png", "espresso.jpg")]
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        index.add_files([*pictures[: 1 + others], SAMPLE / "texts" / "cat-care.md"])
+        first, *_ = index.search(image=pictures[0])
+    assert first.record.source == str(pictures[0])
+    assert 1 < first.score < 4
 
 
 def test_dense_evidence_moves_the_centre_halfway_to_the_querys_own_mean() -> None:

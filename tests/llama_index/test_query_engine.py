@@ -103,8 +103,8 @@ def test_captions_texts_and_pictures_are_sent_numbered_in_the_order_of_their_ran
     assert str(response) == "It boils [1]."
     shown = {
         "text": "file_name: tea.md how to boil water",
-        "kettle": "image_caption: a kettle on a stove a red kettle of one litre STOP AT 100 "
-        "price: 39 file_name: kettle.jpg <image/png>",
+        "kettle": "image_caption: a kettle on a stove a red kettle of one litre kettle "
+        "STOP AT 100 price: 39 file_name: kettle.jpg <image/png>",
         "plan": "a kitchen plan <image/webp>",
         "label": "image_text: boiling label <image/webp>",
     }
@@ -185,7 +185,7 @@ def test_answers_stream(index: MultimodalIndex, chat: ChatServer) -> None:
         return [piece async for piece in response.async_response_gen()]  # type: ignore[union-attr]
 
     pieces = list(streaming.query("red kettle").response_gen)  # type: ignore[union-attr]
-    assert [piece for piece in pieces if piece] == ["It", " boils", " [1]."]
+    assert "".join(pieces) == "It boils [1]."
     assert asyncio.run(ask()) == pieces
     one, two = chat.bodies
     assert one["stream"] is two["stream"] is True
@@ -267,14 +267,14 @@ def test_numbering_again_counts_anew() -> None:
     assert again[0].node.get_content(MetadataMode.LLM) == "source_number: 1\n\nb"
 
 
-def test_a_caption_may_be_partial_or_plain_text() -> None:
-    captions = [{"brief": "a cat", "detailed": "a cat"}, "a cat", {"text_content": " "}, None]
+def test_a_caption_may_be_partial_or_empty() -> None:
+    captions = [{"brief": "a cat", "text_content": "MEOW"}, {"text_content": " "}, {}, None]
     nodes = [
         NodeWithScore(node=ImageNode(image_path="c.png", metadata={CAPTION_KEY: caption}))
         for caption in captions
     ]
     shown = [n.metadata.get("image_caption") for n in NumberSources().postprocess_nodes(nodes)]
-    assert shown == ["a cat", "a cat", None, None]
+    assert shown == ["a cat\nMEOW", None, None, None]
 
 
 def test_pictures_of_any_node_get_their_true_type(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""LlamaIndex's own QdrantVectorStore over a collection that mmrag wrote, and the other way round."""
+"""LlamaIndex's own QdrantVectorStore over a collection that mmrag wrote."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from qdrant_client import QdrantClient, models
 
 import mmrag
 from llama_index_mm import MultimodalEmbedding, MultimodalVectorStore
-from mmrag import BundledEncoder, MultimodalIndex, QdrantStore
+from mmrag import MultimodalIndex, QdrantStore
 from mmrag.errors import StoreError
 from mmrag.types import key_of
 
@@ -246,8 +246,3 @@ def test_writing_a_text_keeps_the_picture_of_its_point(tmp_path: Path) -> None:
         (point,) = client.retrieve("kb", [key_of("cat")], with_vectors=True)
         assert isinstance(point.vector, dict)
         assert {"text", "image", "keywords"} <= set(point.vector)
-
-
-def test_the_bundled_encoder_is_one_space(index: MultimodalIndex) -> None:
-    assert isinstance(index.encoders.image, BundledEncoder)
-    assert index.encoders.shared

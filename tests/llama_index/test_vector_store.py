@@ -389,7 +389,8 @@ def test_bytes_are_files_as_long_as_a_node_needs_them(store: MultimodalVectorSto
     assert [path.read_bytes() for path in attachments(store.index)] == [png("green")]
     store.add([TextNode(id_="a", text="no picture any more")])
     assert attachments(store.index) == []
-    store.add([ImageNode(id_="a", image=green)])
+    store.add([ImageNode(id_="a", image=blue), ImageNode(id_="a", image=green)])
+    assert [path.read_bytes() for path in attachments(store.index)] == [png("green")]
     store.delete("a")
     assert attachments(store.index) == []
     store.add([ImageNode(id_="a", image=green)])
