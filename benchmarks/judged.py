@@ -118,23 +118,15 @@ def raw_cosine(rankings: Mapping[str, Ranking]) -> list[Fused]:
     return _ordered(best)
 
 
-def evidence_sum(rankings: Mapping[str, Ranking]) -> list[Fused]:
-    """The evidence of all routes added up, as far as it is above zero."""
-    total: dict[str, float] = {}
-    for ranking in rankings.values():
-        for key, evidence in zip(ranking.keys, ranking.evidence or (), strict=True):
-            total[key] = total.get(key, 0.0) + max(0.0, evidence)
-    return _ordered(total)
-
-
 def rrf_of_survivors(rankings: Mapping[str, Ranking]) -> list[Fused]:
-    """RRF over what is left when a dense route loses all below evidence 1; keywords stay."""
+    """RRF over what is left when a dense route loses all below evidence 0.5, which of 0.3, 0.5,
+    0.73 and 1 does best; keywords stay."""
     return rrf({name: _survivors(name, ranking) for name, ranking in rankings.items()})
 
 
 def _survivors(name: str, ranking: Ranking) -> Ranking:
     pairs = zip(ranking.keys, ranking.scores, ranking.evidence or (), strict=True)
-    kept = [(key, score) for key, score, e in pairs if name == "keywords" or e >= 1]
+    kept = [(key, score) for key, score, e in pairs if name == "keywords" or e >= 0.5]
     return Ranking(tuple(key for key, _ in kept), tuple(score for _, score in kept))
 
 
@@ -157,9 +149,6 @@ OTHERS = [
     Way("rrf", rrf),
     Way("dbsf", dbsf),
     Way("weighted", weighted),
-    Way("rrf over survivors", rrf_of_survivors),
+    Way("rrf, evidence ≥ 0.5", rrf_of_survivors),
 ]
-VARIANTS = [
-    Way("sum of evidence", evidence_sum),
-    Way("calibrated, no keywords", calibrated, _DENSE),
-]
+VARIANTS = [Way("calibrated, no keywords", calibrated, _DENSE)]

@@ -43,6 +43,9 @@ log = logging.getLogger("mmrag")
 class _Parser(NodeParser):
     """What both have in common: async in a thread, and nodes that keep the relations they have."""
 
+    # Neither makes new nodes; and LlamaIndex cannot read back what it writes of a function.
+    id_func: Any = Field(default=None, exclude=True, repr=False)
+
     async def _aparse_nodes(
         self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:

@@ -59,7 +59,9 @@ def _shown(node: BaseNode, number: int) -> BaseNode:
     # An ImageNode's blocks are its metadata and its picture: its text is in neither.
     if isinstance(node, ImageNode) and node.text.strip():
         first[TEXT] = node.text
-    hidden = [k for k in (SOURCE, CAPTION_TEXT_KEY, TEXT) if k not in node.excluded_embed_metadata_keys]
+    hidden = [
+        k for k in (SOURCE, CAPTION_TEXT_KEY, TEXT) if k not in node.excluded_embed_metadata_keys
+    ]
     return node.model_copy(
         update={
             "metadata": {**first, **{k: v for k, v in node.metadata.items() if k not in first}},

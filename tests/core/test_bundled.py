@@ -130,3 +130,8 @@ def test_an_encoder_survives_pickling(encoder: BundledEncoder) -> None:
     encoder.encode_texts(["loaded"], "query")
     copy = pickle.loads(pickle.dumps(encoder))
     assert copy.space == encoder.space
+
+
+def test_half_a_surrogate_is_a_text_like_any_other(encoder: BundledEncoder) -> None:
+    vectors = encoder.encode_texts(["half \ud83d a pair", "half ? a pair"], "passage")
+    np.testing.assert_array_equal(vectors[0], vectors[1])

@@ -601,6 +601,14 @@ def test_derived_pictures_go_with_the_last_record_that_shows_them(tmp_path: Path
         assert figures(kb) == set()
 
 
+def test_a_derived_picture_that_a_power_cut_left_empty_is_written_anew(tmp_path: Path) -> None:
+    media = MediaFolder(tmp_path / "media")
+    file = tmp_path / media.put(b"pixels", ".png")
+    file.write_bytes(b"")
+    assert tmp_path / media.put(b"pixels", ".png") == file
+    assert file.read_bytes() == b"pixels"
+
+
 def test_what_a_killed_run_left_in_the_media_folder_goes(tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", {"a.pdf": manual(3, seed=1)})
     kb = tmp_path / "kb"

@@ -18,11 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
-from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.events.embedding import (
     EmbeddingEndEvent,
     EmbeddingStartEvent,
@@ -46,6 +43,7 @@ from mmrag.media import data_url
 from mmrag.testing import FakeEncoder
 from mmrag.types import Role
 
+from .listening import Callbacks, listening
 from .nodes import base64_of, painted, png
 
 BUNDLED = BundledEncoder()  # the models are loaded once for all tests
@@ -520,68 +518,32 @@ def test_a_pipeline_embeds_in_several_processes(pictures: list[str]) -> None:
 # Events
 
 
-class Events(BaseEventHandler):
-    seen: list[Any]
-
-    @classmethod
-    def class_name(cls) -> str:
-        return "Events"
-
-    def handle(self, event: Any, **_: Any) -> None:
-        self.seen.append(event)
-
-
-class Callbacks(BaseCallbackHandler):
-    def __init__(self) -> None:
-        super().__init__([], [])
-        self.seen: list[tuple[CBEventType, Any]] = []
-
-    def on_event_start(self, event_type: CBEventType, payload: Any = None, **_: Any) -> str:
-        return ""
-
-    def on_event_end(self, event_type: CBEventType, payload: Any = None, **_: Any) -> None:
-        self.seen.append((event_type, payload))
-
-    def start_trace(self, trace_id: str | None = None) -> None: ...
-
-    def end_trace(self, trace_id: str | None = None, trace_map: Any = None) -> None: ...
-
-
-@pytest.fixture
-def events() -> Iterator[list[Any]]:
-    handler = Events(seen=[])
-    root = get_dispatcher()
-    root.add_event_handler(handler)
-    yield handler.seen
-    root.event_handlers.remove(handler)
-
-
 @pytest.mark.parametrize("use_async", [False, True])
 def test_events_name_what_was_embedded_and_never_hold_its_bytes(
-    events: list[Any], pictures: list[str], use_async: bool
+    pictures: list[str], use_async: bool
 ) -> None:
     callbacks = Callbacks()
     model, _ = watched(callback_manager=CallbackManager([callbacks]), embed_batch_size=2)
     data = png("purple")
     images = [pictures[0], io.BytesIO(data), data_url(data, "image/png")]
-    if use_async:
-        asyncio.run(model.aget_text_embedding_batch(["one", "two"]))
-        asyncio.run(model.aget_query_embedding("three"))
-        vectors = asyncio.run(model.aget_image_embedding_batch(images))
-        asyncio.run(model.aget_image_embedding(data))
-    else:
-        model.get_text_embedding_batch(["one", "two"])
-        model.get_query_embedding("three")
-        vectors = model.get_image_embedding_batch(images)
-        model.get_image_embedding(data)
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    with listening(EmbeddingStartEvent, EmbeddingEndEvent) as events:
+        if use_async:
+            asyncio.run(model.aget_text_embedding_batch(["one", "two"]))
+            asyncio.run(model.aget_query_embedding("three"))
+            vectors = asyncio.run(model.aget_image_embedding_batch(images))
+            asyncio.run(model.aget_image_embedding(data))
+        else:
+            model.get_text_embedding_batch(["one", "two"])
+            model.get_query_embedding("three")
+            vectors = model.get_image_embedding_batch(images)
+            model.get_image_embedding(data)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     names = [["one", "two"], ["three"], [pictures[0], digest], [digest], [digest]]
-    starts = [event for event in events if isinstance(event, EmbeddingStartEvent)]
-    ends = [event for event in events if isinstance(event, EmbeddingEndEvent)]
+    starts, ends = events[::2], events[1::2]
     assert [event.chunks for event in ends] == names
     assert ends[2].embeddings == vectors[:2]
     assert [event.model_dict for event in starts] == [model.to_payload()] * 5
     assert all(event.span_id for event in ends[:2]), "the events belong to the spans of the calls"
-    assert [kind for kind, _ in callbacks.seen] == [CBEventType.EMBEDDING] * 5
-    assert [payload[EventPayload.CHUNKS] for _, payload in callbacks.seen] == names
-    assert callbacks.seen[3][1][EventPayload.EMBEDDINGS] == vectors[2:]
+    assert [kind for kind, _ in callbacks.ends] == [CBEventType.EMBEDDING] * 5
+    assert [payload[EventPayload.CHUNKS] for _, payload in callbacks.ends] == names
+    assert callbacks.ends[3][1][EventPayload.EMBEDDINGS] == vectors[2:]

@@ -244,9 +244,9 @@ def test_a_vector_store_index_keeps_pictures_without_text(
     assert kept.count(ImageNode) == 2
 
 
-def test_a_heic_picture_needs_no_plugin_to_be_referred_to(reader: MultimodalReader) -> None:
-    """All kinds that mmrag opens, PIL's own check of ImageDocument or not."""
-    documents = reader.load_data(
-        [SAMPLE / "pictures" / name for name in ("fruit.bmp", "saturn.webp")]
-    )
-    assert [d.image_resource.mimetype for d in documents] == ["image/bmp", "image/webp"]  # type: ignore[union-attr]
+def test_a_pictures_type_is_that_of_its_bytes(folder: Path, reader: MultimodalReader) -> None:
+    (folder / "b.png").rename(folder / "b.tiff")
+    names = [SAMPLE / "pictures" / "fruit.bmp", SAMPLE / "pictures" / "saturn.webp"]
+    documents = reader.load_data([folder / "b.tiff", *names])
+    types = [d.image_mimetype for d in documents if isinstance(d, ImageDocument)]
+    assert types == ["image/png", "image/bmp", "image/webp"]

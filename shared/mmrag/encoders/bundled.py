@@ -79,7 +79,9 @@ class BundledEncoder:
         for text in texts:
             if not isinstance(text, str):
                 raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-        windows = [self._windows(text, f"{role}: ") for text in texts]
+        # Half a surrogate pair is a string to Python, and an error to the tokenizer.
+        clean = [text.encode(errors="replace").decode() for text in texts]
+        windows = [self._windows(text, f"{role}: ") for text in clean]
         vectors = self._each(self._encode_window, [w for text in windows for w in text])
         pooled = np.empty((len(texts), DIM), np.float32)
         end = 0

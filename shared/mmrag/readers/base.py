@@ -63,7 +63,8 @@ class MediaFolder:
         """Keep these bytes and return their uri, relative to the folder above ``root``."""
         digest = hashlib.sha256(data).hexdigest()
         path = self.root / digest[:2] / f"{digest}{suffix}"
-        if not path.exists():
+        # A power cut can leave an empty file under its final name: it is written anew.
+        if not path.exists() or path.stat().st_size != len(data):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Renamed into place, so that a killed process leaves no half-written picture.
             part = path.with_name(f".{uuid.uuid4().hex}.part")
