@@ -12,28 +12,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llama_index_mm.embedding import MultimodalEmbedding
-    from llama_index_mm.node_parser import CaptionNodeParser
+    from llama_index_mm.captioner import LLMCaptioner
+    from llama_index_mm.node_parser import CaptionNodeParser, ImageSafe
     from llama_index_mm.reader import MultimodalReader
     from llama_index_mm.reranker import CrossModalReranker
     from llama_index_mm.retriever import MultimodalRetriever
+    from llama_index_mm.sources import NumberSources
     from llama_index_mm.vector_store import MultimodalVectorStore
 
 __all__ = [
     "CaptionNodeParser",
     "CrossModalReranker",
+    "ImageSafe",
+    "LLMCaptioner",
     "MultimodalEmbedding",
     "MultimodalReader",
     "MultimodalRetriever",
     "MultimodalVectorStore",
+    "NumberSources",
 ]
 
 _HOMES = {
     "CaptionNodeParser": "node_parser",
     "CrossModalReranker": "reranker",
+    "ImageSafe": "node_parser",
+    "LLMCaptioner": "captioner",
     "MultimodalEmbedding": "embedding",
     "MultimodalReader": "reader",
     "MultimodalRetriever": "retriever",
     "MultimodalVectorStore": "vector_store",
+    "NumberSources": "sources",
 }
 
 
