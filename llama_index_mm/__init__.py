@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llama_index_mm.embedding import MultimodalEmbedding
     from llama_index_mm.captioner import LLMCaptioner
+    from llama_index_mm.embedding import MultimodalEmbedding
     from llama_index_mm.node_parser import CaptionNodeParser, ImageSafe
     from llama_index_mm.reader import MultimodalReader
     from llama_index_mm.reranker import CrossModalReranker
