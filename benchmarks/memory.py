@@ -53,10 +53,10 @@ def _peaks(folder: Path, count: int) -> tuple[float, float]:
 def _index(folder: Path, count: int) -> None:
     from mmrag import MultimodalIndex
 
-    files = sorted(folder.rglob("*.jpg"))[:count]
+    folders = sorted(folder.iterdir())[: count // photos.IN_FOLDER]
     with tempfile.TemporaryDirectory(prefix="mmrag-bench-") as place:
         with MultimodalIndex.open(Path(place) / "index") as index:
-            report = index.add_files(files)
+            report = index.add_files(folders)
         if report.added != count:
             raise RuntimeError(f"{report.added} of {count} were indexed: {report.failed[:3]}")
 

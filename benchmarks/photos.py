@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance
 from mmrag.pipeline import threads
 
 SEED = 11
+IN_FOLDER = 1000  # pictures in each of the folders 00, 01, ...
 
 
 def write(
@@ -55,7 +56,7 @@ def _write(
             noise = rng.normal(0, grain, (height, width, 1)).astype(np.float32)
             grainy = np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
             picture = Image.fromarray(grainy)
-        path = folder / f"{number // 1000:02}" / f"{number:06}.jpg"
+        path = folder / f"{number // IN_FOLDER:02}" / f"{number:06}.jpg"
         path.parent.mkdir(exist_ok=True)
         picture.save(path, quality=quality)
 

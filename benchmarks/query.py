@@ -81,7 +81,7 @@ def run(work: Path) -> Outcome:
         print(f"query: graphs built in {time.perf_counter() - started:.0f} s", file=sys.stderr)
         figures += _against_edge(asked, "by graph", limit=None)
     with _opened(synthetic.build(work, LOCAL_SIZE), LOCAL_SIZE) as asked:
-        return Outcome(figures + _against_local(asked, work))
+        return Outcome(figures + _against_local(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +132,17 @@ def _against_edge(asked: Asked, how: str, limit: float | None = EDGE_RATIO) -> l
     ]
 
 
-def _against_local(asked: Asked, work: Path) -> list[Figure]:
-    started = time.perf_counter()
-    client = local_qdrant.build(work, synthetic.corpus(LOCAL_SIZE))
-    print(f"query: local Qdrant loaded in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+def _against_local(asked: Asked) -> list[Figure]:
     calibrator, routes = asked.index._calibrator, routes_named(ROUTES)
     ours, theirs, same = [], [], 0
     asked.search(LOCAL_QUERIES)  # draws the samples of calibration, which both use
-    for i in range(LOCAL_QUERIES):
-        queries = _field_queries(asked.index, asked.questions[i])
-        call = partial(local_qdrant.search, client, calibrator, routes, queries, LIMIT)
-        same += len({*call()} & {*asked.search(i)})
-        theirs.append(_seconds(call))
-        ours.append(_seconds(partial(asked.search, i)))
-    client.close()
+    with local_qdrant.opened(synthetic.corpus(LOCAL_SIZE)) as client:
+        for i in range(LOCAL_QUERIES):
+            queries = _field_queries(asked.index, asked.questions[i])
+            call = partial(local_qdrant.search, client, calibrator, routes, queries, LIMIT)
+            same += len({*call()} & {*asked.search(i)})
+            theirs.append(_seconds(call))
+            ours.append(_seconds(partial(asked.search, i)))
     times = median([b / a for a, b in zip(ours, theirs, strict=True)])
     say = f"{LOCAL_SIZE:,} records, 4 routes"
     return [
