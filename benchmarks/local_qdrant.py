@@ -33,12 +33,14 @@ SHARED_MEMORY = Path("/dev/shm")
 def opened(corpus: Corpus) -> Iterator[QdrantClient]:
     """A client with the same points: two dense fields, BM25 under an IDF modifier, payloads."""
     place = SHARED_MEMORY if SHARED_MEMORY.exists() else None
-    with tempfile.TemporaryDirectory(prefix="mmrag-bench-", dir=place) as folder:
-        with closing(QdrantClient(path=folder)) as client:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # that local mode is slow from 20,000
-                _fill(client, corpus)
-            yield client
+    with (
+        tempfile.TemporaryDirectory(prefix="mmrag-bench-", dir=place) as folder,
+        closing(QdrantClient(path=folder)) as client,
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that local mode is slow from 20,000
+            _fill(client, corpus)
+        yield client
 
 
 def _fill(client: QdrantClient, corpus: Corpus) -> None:

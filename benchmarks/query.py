@@ -12,7 +12,7 @@ several times faster, and what mmrag adds, the same few milliseconds, weighs mor
 
 And: the same four queries, the same calibration and fusion through ``QdrantClient(path=...)``,
 local mode, over the same points; 10 queries, and 20,000 records for both, since loading 100,000
-takes local mode four minutes (it was 68 times slower there).
+takes local mode minutes (measured once: it was 68 times slower there).
 """
 
 from __future__ import annotations

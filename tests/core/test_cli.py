@@ -187,6 +187,26 @@ def test_a_closed_pipe_is_no_traceback(kb: Path) -> None:
     assert done.stderr == ""
 
 
+def test_an_interrupt_ends_the_command_whatever_threads_are_left() -> None:
+    """Seen once: Ctrl-C while the encoder's pool started its first thread, and the command hung."""
+    code = """
+import threading
+from mmrag import cli
+
+def interrupted():
+    threading.Thread(target=threading.Event().wait).start()
+    raise KeyboardInterrupt
+
+cli.app = interrupted
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted; what was finished is kept")
+
+
 def test_demo_writes_a_page(tmp_path: Path) -> None:
     done = mmrag("demo", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -23,8 +23,10 @@ from llama_index.core.schema import (
     MediaResource,
     MetadataMode,
     Node,
+    NodeRelationship,
     NodeWithScore,
     QueryBundle,
+    RelatedNodeInfo,
     TextNode,
 )
 
@@ -188,6 +190,7 @@ def test_what_the_retrievers_hold_is_not_changed() -> None:
         metadata={"k": [1]},
         excluded_llm_metadata_keys=["k"],
         excluded_embed_metadata_keys=["k"],
+        relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")},
     )
     part = Listed(node, scores=[0.7])
     before = copy.deepcopy(part.nodes)
@@ -256,6 +259,37 @@ def test_an_error_of_a_retriever_is_raised_as_it_is() -> None:
         retriever.retrieve("q")
     with pytest.raises(ConnectionError, match="the store is down"):
         asyncio.run(retriever.aretrieve("q"))
+
+
+class Slow(BaseRetriever):
+    """Async lets all others run first."""
+
+    finished = False
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return []
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        self.finished = True
+        return []
+
+
+class FailingAtOnce(Failing):
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return self._retrieve(query_bundle)
+
+
+def test_no_search_is_left_running_behind_an_error() -> None:
+    slow = Slow()
+
+    async def ask() -> bool:
+        with pytest.raises(ConnectionError):
+            await FusionRetriever({"bad": FailingAtOnce(), "slow": slow}).aretrieve("q")
+        return slow.finished
+
+    assert asyncio.run(ask())
 
 
 class Meeting(BaseRetriever):

@@ -27,9 +27,8 @@ from llama_index.core.schema import (
 from llama_index.llms.openai import OpenAI
 from PIL import Image
 
-from llama_index_mm import MultimodalRetriever
+from llama_index_mm import MultimodalRetriever, NumberSources
 from llama_index_mm.convert import CAPTION_KEY, TRACE_KEY, node_to_record
-from llama_index_mm.sources import NumberSources
 from mmrag import MultimodalIndex
 from mmrag.testing import FakeEncoder
 

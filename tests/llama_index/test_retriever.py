@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import threading
 from collections.abc import Callable, Iterator
@@ -221,6 +222,16 @@ def test_caption_place_and_true_type_come_with_the_node(retriever: MultimodalRet
     assert isinstance(picture, ImageNode)
     assert picture.image_mimetype == "image/png"
     assert Path(picture.image_path or "").is_file()
+
+
+def test_bytes_that_a_node_held_come_back_with_it(tmp_path: Path) -> None:
+    data = base64.b64encode(painted(tmp_path / "red.png", RED).read_bytes()).decode()
+    encoder = FakeEncoder()
+    with MultimodalIndex.open(tmp_path / "kb", text_encoder=encoder, image_encoder=encoder) as kb:
+        MultimodalVectorStore(kb).add([ImageNode(id_="held", text="kettle", image=data)])
+        (found,) = MultimodalRetriever(kb).retrieve("kettle")
+    assert isinstance(found.node, ImageNode)
+    assert found.node.image == data
 
 
 def test_similarity_top_k(index: MultimodalIndex) -> None:
