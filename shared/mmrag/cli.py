@@ -63,10 +63,18 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), FAILED)
     except KeyboardInterrupt:
-        err.print("interrupted; what was finished is kept, run the command again to go on")
-        # The index is closed by now. An interrupt that strikes while a pool starts a thread leaves
-        # one that Python would wait for without end, so it is not asked to.
-        os._exit(INTERRUPTED)
+        _interrupted()
+    except SystemExit as done:
+        if done.code == INTERRUPTED:  # Typer's word for Ctrl-C
+            _interrupted()
+        raise
+
+
+def _interrupted() -> NoReturn:
+    err.print("interrupted; what was finished is kept, run the command again to go on")
+    # The index is closed by now. An interrupt that strikes while a pool starts a thread leaves one
+    # that Python would wait for without end, so it is not asked to.
+    os._exit(INTERRUPTED)
 
 
 def _fail(message: str, status: int) -> NoReturn:

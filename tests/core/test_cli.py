@@ -193,15 +193,19 @@ def test_an_interrupt_ends_the_command_whatever_threads_are_left() -> None:
 import threading
 from mmrag import cli
 
-def interrupted():
+@cli.app.command()
+def wait():
     threading.Thread(target=threading.Event().wait).start()
     raise KeyboardInterrupt
 
-cli.app = interrupted
 cli.main()
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, "wait"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 130
     assert done.stderr.startswith("interrupted; what was finished is kept")
