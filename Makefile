@@ -15,7 +15,7 @@ help:  ## show the targets
 	@touch $@
 
 .venv/.dev: .venv/.base
-	$(PY) -m pip install -q --disable-pip-version-check -e '.[dev,qdrant,heic,llama-index]'
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[dev,qdrant,heic,langchain,llama-index]'
 	@touch $@
 
 demo: .venv/.base  ## index the sample corpus, ask it in words and pictures, write mmrag-demo/demo.html
@@ -30,7 +30,7 @@ wheel-test: .venv/.dev  ## the quick tests against the installed wheel, from out
 	rm -rf dist .venv-wheel
 	$(PY) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	$(PYTHON) -m venv .venv-wheel
-	$(WHEEL) -m pip install -q --disable-pip-version-check "$$(ls $(CURDIR)/dist/*.whl)[dev,qdrant,heic,llama-index]"
+	$(WHEEL) -m pip install -q --disable-pip-version-check "$$(ls $(CURDIR)/dist/*.whl)[dev,qdrant,heic,langchain,llama-index]"
 	cd /tmp && $(CURDIR)/$(WHEEL) -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider -m "not slow" $(CURDIR)/tests
 
 check: .venv/.dev  ## style, types and the direction of imports

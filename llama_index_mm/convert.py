@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,20 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from llama_index_mm.convert_fields import (
+from llama_index_mm.convert_images import image_of, opened_image, put_back, take_out
+from mmrag.attachments import FILES_KEY
+from mmrag.errors import InputError
+from mmrag.metadata import (
     CAPTION_KEY,
     LOCATOR_KEY,
+    TRACE_KEY,
     caption_of,
     caption_to_dict,
     locator_of,
     locator_to_dict,
     source_of,
+    trace_of,
 )
-from llama_index_mm.convert_images import image_of, opened_image, put_back, take_out
-from mmrag.errors import InputError
 from mmrag.readers.base import Part
 from mmrag.stores.payload import OWN_KEYS
 from mmrag.types import Hit, Json, Record
@@ -56,15 +58,13 @@ __all__ = [
     "record_to_node",
 ]
 
-TRACE_KEY = "mmrag_routes"
-"""Node metadata: what each route said of a node that was found."""
 NODE_KEY = "mmrag_node"
 """Record extra: what LlamaIndex's payload does not say of a node: its class, its document (itself
 if it has none, as in LlamaIndex's pipeline), and the fields whose bytes were moved to files."""
 
 _NAMESPACED = (TRACE_KEY, CAPTION_KEY, LOCATOR_KEY)
 # Keys of a payload that metadata must not take: mmrag's, the journal's, and those below.
-_RESERVED = {*OWN_KEYS, *_NAMESPACED, NODE_KEY, "path"}
+_RESERVED = {*OWN_KEYS, *_NAMESPACED, NODE_KEY, FILES_KEY, "path"}
 _BUILT_IN: dict[str, type[BaseNode]] = {
     kind.__name__: kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
 }
@@ -118,7 +118,8 @@ def record_to_node(record: Record, folder: Path | None = None) -> BaseNode:
         return _new_node(record)
     data: dict[str, Any] = json.loads(record.extra["_node_content"])
     about = record.extra.get(NODE_KEY, {})
-    put_back(data, dict(zip(about.get("fields", ()), about.get("files", ()), strict=True)), folder)
+    files = record.extra.get(FILES_KEY, ())
+    put_back(data, dict(zip(about.get("fields", ()), files, strict=True)), folder)
     kept = data["metadata"]
     ours = {k: kept[k] for k in _NAMESPACED if k in kept}
     if record.caption is not None and record.caption != caption_of(kept):
@@ -129,6 +130,8 @@ def record_to_node(record: Record, folder: Path | None = None) -> BaseNode:
     node = _class(about.get("class", ""), record.extra.get("_node_type", "")).from_dict(data)
     if node.get_content(metadata_mode=MetadataMode.NONE) != record.text:
         node.set_content(record.text)
+    if isinstance(node, ImageNode) and node.image_mimetype and record.image is not None:
+        node.image_mimetype = record.image.mime  # LlamaIndex goes by the name of the file
     return node
 
 
@@ -140,8 +143,7 @@ def hit_to_node(hit: Hit, trace: bool = True, folder: Path | None = None) -> Nod
     """
     node = record_to_node(hit.record, folder)
     if trace:
-        routes = sorted(hit.routes, key=lambda route: (-route.contribution, route.route))
-        node.metadata[TRACE_KEY] = [asdict(route) for route in routes]
+        node.metadata[TRACE_KEY] = trace_of(hit)
         for keys in (node.excluded_embed_metadata_keys, node.excluded_llm_metadata_keys):
             if TRACE_KEY not in keys:
                 keys.append(TRACE_KEY)
@@ -176,9 +178,10 @@ def _payload(node: BaseNode, dump: dict[str, Any], files: Mapping[str, str]) -> 
     """What LlamaIndex's ``node_to_metadata_dict`` writes beside the metadata, and ours."""
     document = node.ref_doc_id
     about: dict[str, Json] = {"class": type(node).__name__, "document": document or node.node_id}
-    if files:  # two lists: a filter reaches into a list, and not into keys that it does not know
-        about |= {"fields": list(files), "files": list(files.values())}
+    if files:  # in the order of the files, which are listed where a filter reaches them
+        about["fields"] = list(files)
     return {
+        **({FILES_KEY: list(files.values())} if files else {}),
         "_node_content": json.dumps(dump, ensure_ascii=False),
         "_node_type": _stock_type(node),
         **dict.fromkeys(("document_id", "doc_id", "ref_doc_id"), document or "None"),

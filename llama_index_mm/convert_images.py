@@ -10,16 +10,13 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node
 
+from mmrag.attachments import keep
 from mmrag.errors import DamagedSource, SourceError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
-from mmrag.media import ImageInput, Picture, data_url, load
-from mmrag.readers.base import MediaFolder
+from mmrag.media import ImageInput, Picture, load
 from mmrag.types import ImageRef
 
-__all__ = ["ATTACHMENTS", "image_of", "is_remote", "opened_image", "put_back", "take_out"]
-
-ATTACHMENTS = "attachments"
-"""The folder, in that of the index, of the bytes that came in nodes."""
+__all__ = ["image_of", "is_remote", "opened_image", "put_back", "take_out"]
 
 _RESOURCES = ("text_resource", "image_resource", "audio_resource", "video_resource")
 
@@ -66,7 +63,7 @@ def opened_image(
     except SourceError as error:
         raise type(error)(f"the picture of node {node.node_id!r}: {error}") from error
     if isinstance(image, bytes):
-        uri = _kept(image, picture.mime, folder)
+        uri = keep(image, picture.mime, folder)
     else:
         uri = str(Path(str(image)).absolute())
     return ImageRef(uri, picture.sha256, picture.mime, picture.width, picture.height), picture
@@ -88,7 +85,7 @@ def take_out(
         if resource.data is not None:
             is_image = name == "image_resource" and image is not None
             data, mime = _decoded(resource.data), resource.mimetype or ""
-            taken[name] = image.uri if image and is_image else _kept(data, mime, folder)
+            taken[name] = image.uri if image and is_image else keep(data, mime, folder)
             _stand_in(dump[name], "path", taken[name], folder)
     return taken
 
@@ -113,16 +110,6 @@ def _resources(node: BaseNode) -> Iterator[tuple[str, MediaResource]]:
 def _stand_in(holder: dict[str, Any], key: str, uri: str, folder: Path | None) -> None:
     if folder is not None and not holder.get(key):
         holder[key] = str(folder.absolute() / uri)
-
-
-def _kept(data: bytes, mime: str, folder: Path | None) -> str:
-    """The uri of a file with these bytes; without a folder they are the uri."""
-    if folder is None:
-        return data_url(data, mime or "application/octet-stream")
-    # Not by the mimetypes module: what it knows depends on the machine.
-    kind = mime.rpartition("/")[2].removeprefix("x-")
-    known = kind.isascii() and kind.isalnum() and len(kind) < 10
-    return MediaFolder(folder / ATTACHMENTS).put(data, f".{kind}" if known else ".bin")
 
 
 def _fetched(uri: str, folder: Path | None) -> bytes | None:

@@ -20,11 +20,12 @@ from llama_index_instrumentation import get_dispatcher
 from typing_extensions import Self
 
 from llama_index_mm.convert import embed_text, image_of
-from llama_index_mm.embedding_cache import CachedEncoder, reference_to
+from llama_index_mm.embedding_cache import CachedEncoder
 from llama_index_mm.embedding_threads import ThreadedEmbedding
 from llama_index_mm.pickling import PickledWhole
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.errors import InputError
+from mmrag.identity import reference_to
 from mmrag.media import ImageInput
 from mmrag.pipeline import batched
 from mmrag.protocols import ImageEncoder

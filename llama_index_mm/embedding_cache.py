@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from mmrag.errors import SourceError
+from mmrag.identity import digest_of, reference_to
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput, load
 from mmrag.pipeline import threads
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mmrag.protocols import Matrix
 
-__all__ = ["COLLECTION", "CachedEncoder", "digest_of", "reference_to"]
+__all__ = ["COLLECTION", "CachedEncoder"]
 
 COLLECTION = "embeddings"
 """The collection that LlamaIndex keeps embeddings in."""
@@ -104,27 +104,6 @@ class CachedEncoder:
 
     def _key(self, role: str, modality: Modality, digest: str) -> str:
         return f"{self.encoder.space.digest}/{role}/{modality}/{digest}"
-
-
-def digest_of(image: ImageInput) -> str:
-    """The sha256 of a picture's bytes, or of its pixels where there are no bytes.
-
-    Raises:
-        SourceError: it cannot be read.
-    """
-    if isinstance(image, Image.Image):
-        return load(image).sha256
-    return _sha256(read_bytes(image, DEFAULT_LIMITS))
-
-
-def reference_to(image: ImageInput) -> str:
-    """What events and errors call a picture: its path, or its hash where it has no path."""
-    if isinstance(image, Path) or (isinstance(image, str) and image[:5].lower() != "data:"):
-        return str(image)
-    try:
-        return f"sha256:{digest_of(image)}"
-    except SourceError:
-        return f"a {type(image).__name__}"
 
 
 def _sha256(data: bytes) -> str:

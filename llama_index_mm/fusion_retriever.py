@@ -11,9 +11,9 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks.base import CallbackManager
 from llama_index.core.schema import BaseNode, ImageNode, IndexNode, Node, NodeWithScore, QueryBundle
 
-from llama_index_mm.convert import TRACE_KEY
 from mmrag.errors import InputError, UnknownName
 from mmrag.fusion import Fused, rrf
+from mmrag.metadata import TRACE_KEY
 from mmrag.protocols import Ranking
 
 __all__ = ["FusionRetriever"]

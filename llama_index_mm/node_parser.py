@@ -21,13 +21,13 @@ from llama_index.core.utils import get_tqdm_iterable
 from typing_extensions import Self
 
 from llama_index_mm.captioner import LLMCaptioner
-from llama_index_mm.convert import CAPTION_KEY, caption_to_dict, image_of
-from llama_index_mm.convert_fields import caption_of
-from llama_index_mm.embedding_cache import digest_of
+from llama_index_mm.convert import image_of
 from llama_index_mm.pickling import PickledWhole
 from mmrag.captions import full_text
 from mmrag.errors import InputError, SourceError
+from mmrag.identity import digest_of
 from mmrag.media import ImageInput
+from mmrag.metadata import CAPTION_KEY, caption_of, caption_to_dict
 from mmrag.types import Caption
 
 __all__ = ["CAPTION_TEXT_KEY", "COLLECTION", "CaptionNodeParser", "ImageSafe"]

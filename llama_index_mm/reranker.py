@@ -21,9 +21,9 @@ from llama_index_instrumentation import get_dispatcher
 from typing_extensions import Self
 
 from llama_index_mm.convert import node_to_record
-from llama_index_mm.convert_fields import caption_of
 from llama_index_mm.pickling import PickledWhole
 from mmrag.errors import InputError, SourceError
+from mmrag.metadata import caption_of
 from mmrag.rerank import EncoderReranker
 from mmrag.types import Record
 

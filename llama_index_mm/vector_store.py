@@ -17,11 +17,11 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_mm.attachments import Attachments, uris_of
 from llama_index_mm.convert import hit_to_node, record_to_node
 from llama_index_mm.encoding import encoded
 from llama_index_mm.filters import DOCUMENT, narrowed
 from llama_index_mm.modes import way_of
+from mmrag.attachments import Attachments, uris_of
 from mmrag.errors import InputError
 from mmrag.filters import And, Eq, Filter
 from mmrag.index import MultimodalIndex

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from mmrag.errors import InputError, SpaceMismatch
+from mmrag.pipeline import ahead, batched, threads
 from mmrag.protocols import FieldQuery, ImageEncoder, Point, TextEncoder
 from mmrag.routes import Route
 from mmrag.types import Caption, Record, Space
@@ -17,20 +19,28 @@ if TYPE_CHECKING:
 
     from mmrag.protocols import Matrix, Pixels, Vector
 
-__all__ = ["Encoders", "Prepared", "caption_text", "keyword_text"]
+__all__ = ["BATCH", "Encoders", "Prepared", "caption_text", "keyword_text"]
+
+BATCH = 64
+"""How many records are encoded and written at once."""
 
 Content = TypeVar("Content")
+Item = TypeVar("Item")
 _ARTICLE = {"text": "a text", "image": "a picture"}
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A record on its way into the index: ``pixels`` are its picture as the image encoder wants
-    it, ``vectors`` those of its fields that the caller has already."""
+    """A record on its way into the index.
+
+    ``pixels`` are its picture as the image encoder wants it, ``vectors`` those of its fields that
+    the caller has already. ``text`` is embedded in place of the record's own.
+    """
 
     record: Record
     pixels: Pixels | None = None
     vectors: Mapping[str, Vector] | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,21 @@ class Encoders:
             if before != now:
                 raise SpaceMismatch(field, str(before or "no encoder"), str(now or "no encoder"))
 
+    def encoded(
+        self, items: Iterable[Item], prepare: Callable[[Item], Prepared]
+    ) -> Iterator[Prepared]:
+        """Every item prepared, in threads ahead of the encoders, and then with all its vectors; of
+        a batch nothing else remains. For callers that write all of their items or none."""
+        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
+            for batch in ahead(pool, prepare, batched(items, BATCH)):
+                for point in self.points(batch):
+                    yield Prepared(point.record, None, point.vectors)
+
     def points(self, batch: Sequence[Prepared]) -> list[Point]:
         """Points with every field that the records have content for."""
         fields: list[dict[str, Vector]] = [dict(item.vectors or {}) for item in batch]
-        texts = [item.record.text if item.record.text.strip() else None for item in batch]
+        said = [item.record.text if item.text is None else item.text for item in batch]
+        texts = [text if text.strip() else None for text in said]
         captions = [caption_text(item.record.caption) or None for item in batch]
         _fill(fields, "text", texts, lambda found: self.text.encode_texts(found, "passage"))
         _fill(fields, "caption", captions, lambda found: self.text.encode_texts(found, "passage"))

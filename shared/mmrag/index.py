@@ -7,33 +7,27 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.calibration import Calibrator
-from mmrag.display import Hits
-from mmrag.encode import Encoders, Prepared
+from mmrag.encode import BATCH, Encoders, Prepared
 from mmrag.errors import InputError, NotAnIndex
 from mmrag.filters import Where, parse_filter
-from mmrag.fusion import Fusion, fusion_named
 from mmrag.manifest import Manifest
 from mmrag.pipeline import ahead, batched, threads
-from mmrag.routes import Route, routes_named
-from mmrag.types import Hit, Record, key_of
+from mmrag.search import Searcher
+from mmrag.types import Record, key_of
 
 if TYPE_CHECKING:
+    from mmrag.display import Hits
+    from mmrag.fusion import Fusion
     from mmrag.info import Info
     from mmrag.media import ImageInput
     from mmrag.protocols import ImageEncoder, Store, TextEncoder, Vector
     from mmrag.report import Progress, Report
 
 __all__ = ["MultimodalIndex"]
-
-BATCH = 64  # records that are encoded and written at once by add()
-DEPTH = 50  # candidates of a route, at least
-MAX_LIMIT = 10_000
-"""The most hits of one search."""
 
 
 class MultimodalIndex:
@@ -50,6 +44,7 @@ class MultimodalIndex:
         self.folder = folder
         self.ingesting = threading.RLock()  # one run of add_files at a time
         self._calibrator = Calibrator(store, encoders, folder)
+        self._searcher = Searcher(store, encoders, self._calibrator, folder)
 
     @classmethod
     def open(
@@ -180,39 +175,31 @@ class MultimodalIndex:
                 that cannot be understood, a route whose part of the query is missing.
             SourceError: the picture cannot be opened.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-            raise InputError(f"limit is a whole number from 1 to {MAX_LIMIT}, not {limit!r}")
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"the text of a query is a string, not {type(text).__name__}")
-        # Half a character, as it comes from a cut string, is nothing that an encoder could take.
-        words = (text or "").encode(errors="replace").decode().strip()
-        if not words and image is None:
-            raise InputError("an empty query: give words, a picture, or both")
-        fuse, condition = fusion_named(fusion), parse_filter(where)
-        pixels = None
-        if image is not None:
-            from mmrag import media
+        return self._searcher.search(
+            text, image, limit=limit, where=where, routes=routes, fusion=fusion
+        )
 
-            pixels = media.load(image, target=self.encoders.image.image_size).image
-        chosen = self._routes(routes, bool(words), image is not None)
-        queries = self.encoders.queries(words or None, pixels, chosen)
-        rankings = self.store.search(queries, max(DEPTH, 2 * limit), condition)
-        fused = fuse(self._calibrator.calibrate(chosen, queries, rankings))
-        found = self.store.get([f.key for f in fused[:limit]])
-        hits = [
-            Hit(self._localised(found[f.key]), f.score, f.routes)
-            for f in fused[:limit]
-            if f.key in found  # deleted between the two calls
-        ]
-        return Hits(hits, text=words or None, image=pixels)
+    def search_vector(
+        self,
+        vector: Sequence[float] | Vector,
+        *,
+        encoder: TextEncoder | None = None,
+        limit: int = 10,
+        where: Where = None,
+        fusion: str | Fusion | None = None,
+    ) -> Hits:
+        """The ``limit`` best records for a vector that ``encoder`` made of words: one of the
+        index's two, by default its text encoder. It is compared with all fields of that space.
 
-    def _routes(self, names: Iterable[str] | None, text: bool, image: bool) -> list[Route]:
-        chosen = routes_named(names)
-        if names is None:
-            chosen = [r for r in chosen if (text if r.query == "text" else image)]
-        if not chosen:
-            raise InputError("a search needs at least one route")
-        return chosen
+        Raises:
+            InputError: a limit outside 1..10000, an unknown fusion, a filter that cannot be
+                understood.
+            SpaceMismatch: the encoder is none of the index's.
+            VectorError: the vector is NaN, infinite, zero or of the wrong length.
+        """
+        return self._searcher.search_vector(
+            vector, encoder, limit=limit, where=where, fusion=fusion
+        )
 
     async def asearch(
         self,
@@ -233,7 +220,7 @@ class MultimodalIndex:
         """The records of these ids that exist, in their order; of a single id too."""
         keys = [key_of(i) for i in ([ids] if isinstance(ids, str) else ids)]
         found = self.store.get(keys)
-        return [self._localised(found[key]) for key in keys if key in found]
+        return [self._searcher.localised(found[key]) for key in keys if key in found]
 
     def delete(self, ids: Iterable[str] | None = None, *, where: Where = None) -> None:
         """Delete records by id, or those that match a filter.
@@ -268,15 +255,7 @@ class MultimodalIndex:
 
     def resolve(self, uri: str) -> Path:
         """The file that a record's picture is in; derived pictures live in the index's folder."""
-        path = Path(uri)
-        if path.is_absolute() or self.folder is None:
-            return path
-        return self.folder / path
-
-    def _localised(self, record: Record) -> Record:
-        if record.image is None:
-            return record
-        return replace(record, image=replace(record.image, uri=str(self.resolve(record.image.uri))))
+        return self._searcher.resolve(uri)
 
     def close(self) -> None:
         """Flush and release the index; idempotent."""

@@ -138,6 +138,9 @@ class Store(Protocol):
     def get(self, keys: Sequence[str]) -> dict[str, Record]:
         """The records of those keys that exist, exactly as they were given."""
 
+    def vectors(self, keys: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        """The dense unit vectors by field of those keys that exist."""
+
     def search(
         self, queries: Sequence[FieldQuery], limit: int, where: Filter | None = None
     ) -> list[Ranking]:

@@ -28,12 +28,13 @@ from mmrag.stores.vectors import (
     check_field,
     check_limit,
     check_points,
+    dense,
     missing_fields,
 )
 from mmrag.types import Json, Record, key_of
 
 if TYPE_CHECKING:
-    from mmrag.protocols import Matrix
+    from mmrag.protocols import Matrix, Vector
 
 __all__ = ["EdgeStore"]
 
@@ -121,6 +122,12 @@ class EdgeStore(EdgeFolder):
         with self._engine() as shard:
             found = shard.retrieve(list(keys), True, False)
         return {str(point.id): from_payload(point.payload or {}) for point in found}
+
+    def vectors(self, keys: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        """The dense unit vectors by field of those keys that exist."""
+        with self._engine() as shard:
+            found = shard.retrieve(list(keys), with_payload=False, with_vector=list(self._dims))
+        return {str(point.id): dense(point.vector, self._dims) for point in found}
 
     def search(
         self, queries: Sequence[FieldQuery], limit: int, where: Filter | None = None

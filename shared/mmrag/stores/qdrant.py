@@ -20,6 +20,7 @@ from mmrag.stores.vectors import (
     check_field,
     check_limit,
     check_points,
+    dense,
     missing_fields,
 )
 from mmrag.types import Json, Record, key_of
@@ -27,7 +28,7 @@ from mmrag.types import Json, Record, key_of
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-    from mmrag.protocols import Matrix
+    from mmrag.protocols import Matrix, Vector
 
 __all__ = ["QdrantStore"]
 
@@ -142,6 +143,16 @@ class QdrantStore:
         with self._engine() as client:
             found = client.retrieve(self._collection, list(keys), with_payload=True)
         return {str(point.id): from_payload(point.payload or {}) for point in found}
+
+    def vectors(self, keys: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        """The dense unit vectors by field of those keys that exist."""
+        if not keys:
+            return {}
+        with self._engine() as client:
+            found = client.retrieve(
+                self._collection, list(keys), with_payload=False, with_vectors=list(self._dims)
+            )
+        return {str(point.id): dense(point.vector, self._dims) for point in found}
 
     def search(
         self, queries: Sequence[FieldQuery], limit: int, where: Filter | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ __all__ = [
     "check_limit",
     "check_points",
     "check_query",
+    "dense",
     "missing_fields",
     "query_text",
 ]
@@ -97,6 +98,12 @@ def best_first(scores: Iterable[tuple[str, float]]) -> Ranking:
     """The ranking of these keys. Engines leave ties in no order; here they go by key."""
     pairs = sorted((-score, key) for key, score in scores)
     return Ranking(tuple(key for _, key in pairs), tuple(-score for score, _ in pairs))
+
+
+def dense(read: Any, dims: Mapping[str, int]) -> dict[str, Vector]:
+    """The dense vectors of a point as an engine gives it, which may have none."""
+    named = (read or {}).items()
+    return {name: np.asarray(row, dtype=np.float32) for name, row in named if name in dims}
 
 
 def _check(name: str, rows: list[tuple[str, Vector]], dims: Mapping[str, int]) -> None:

@@ -97,6 +97,12 @@ class MemoryStore:
             rows = self._live()
             return {key: _record(rows[key]) for key in keys if key in rows}
 
+    def vectors(self, keys: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        """The dense unit vectors by field of those keys that exist."""
+        with self._lock:
+            rows = self._live()
+            return {key: dict(rows[key].vectors) for key in keys if key in rows}
+
     def search(
         self, queries: Sequence[FieldQuery], limit: int, where: Filter | None = None
     ) -> list[Ranking]:

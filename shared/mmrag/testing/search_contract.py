@@ -83,6 +83,16 @@ class SearchContract:
         np.testing.assert_allclose(ready.sample("text", 10), expected, atol=1e-6)
         assert ready.sample("text", 1000).shape == (50, 3)
 
+    def test_vectors_are_read_by_field(self, ready: Store) -> None:
+        ready.upsert([point("a", "word", text=[3, 4, 0], image=[0, 2]), point("b", "words only")])
+        read = ready.vectors([key_of(name) for name in "abc"])
+        assert set(read) == {key_of("a"), key_of("b")}
+        assert read[key_of("b")] == {}
+        assert set(read[key_of("a")]) == {"text", "image"}
+        np.testing.assert_allclose(read[key_of("a")]["text"], [0.6, 0.8, 0], atol=1e-6)
+        np.testing.assert_allclose(read[key_of("a")]["image"], [0, 1], atol=1e-6)
+        assert ready.vectors([]) == {}
+
     def test_counting(self, ready: Store) -> None:
         ready.upsert([point("a", "word", text=[1, 0, 0]), point("b", text=[1, 0, 0])])
         assert ready.count() == 2

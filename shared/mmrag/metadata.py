@@ -1,4 +1,7 @@
-"""What a node's metadata says of the fields that a record has of its own."""
+"""What the metadata of a node or a document says of the fields that a record has of its own.
+
+Both frameworks keep metadata as one dict; what stands in it for mmrag is under these keys.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,32 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from mmrag.errors import InputError
-from mmrag.types import Caption, Json, Locator
+from mmrag.types import Caption, Hit, Json, Locator
 
 __all__ = [
     "CAPTION_KEY",
     "LOCATOR_KEY",
+    "TRACE_KEY",
     "caption_of",
     "caption_to_dict",
     "locator_of",
     "locator_to_dict",
     "source_of",
+    "trace_of",
 ]
 
 CAPTION_KEY = "mmrag_caption"
-"""Node metadata: the caption of the node's picture, as a dict of the fields of a ``Caption``."""
+"""The caption of the picture, as a dict of the fields of a ``Caption``."""
 LOCATOR_KEY = "mmrag_locator"
-"""Node metadata: where in its source a node stands, as a dict of the fields of a ``Locator``."""
+"""Where in its source it stands, as a dict of the fields of a ``Locator``."""
+TRACE_KEY = "mmrag_routes"
+"""What each route said of something that was found."""
 
 Kind = TypeVar("Kind", Caption, Locator)
 
 
 def caption_of(metadata: Mapping[str, Json]) -> Caption | None:
-    """The caption in a node's metadata.
+    """The caption in such metadata.
 
     Raises:
         InputError: it is malformed.
@@ -40,7 +47,7 @@ def caption_of(metadata: Mapping[str, Json]) -> Caption | None:
 
 
 def caption_to_dict(caption: Caption) -> dict[str, Json]:
-    """A caption as it stands in a node's metadata."""
+    """A caption as it stands in such metadata."""
     return {
         **asdict(replace(caption, data_points={})),
         "keywords": list(caption.keywords),
@@ -49,7 +56,7 @@ def caption_to_dict(caption: Caption) -> dict[str, Json]:
 
 
 def locator_of(metadata: Mapping[str, Json]) -> Locator:
-    """The locator in a node's metadata, or the page that other readers note, if it is a number.
+    """The locator in such metadata, or the page that other readers note, if it is a number.
 
     Raises:
         InputError: it is malformed.
@@ -62,16 +69,22 @@ def locator_of(metadata: Mapping[str, Json]) -> Locator:
 
 
 def locator_to_dict(locator: Locator) -> dict[str, Json]:
-    """What a locator says, as it stands in a node's metadata."""
+    """What a locator says, as it stands in such metadata."""
     bbox = None if locator.bbox is None else list(locator.bbox)
     known = {**asdict(locator), "bbox": bbox}
     return {name: value for name, value in known.items() if value is not None}
 
 
 def source_of(metadata: Mapping[str, Json]) -> str:
-    """Where a node is from: what readers note under the usual names."""
+    """Where it is from: what readers note under the usual names."""
     names = (metadata.get(key) for key in ("file_path", "source", "file_name", "url"))
     return next((name for name in names if isinstance(name, str) and name), "")
+
+
+def trace_of(hit: Hit) -> list[dict[str, Json]]:
+    """What each route said of a hit, best contribution first."""
+    routes = sorted(hit.routes, key=lambda route: (-route.contribution, route.route))
+    return [asdict(route) for route in routes]
 
 
 def _parsed(kind: type[Kind], key: str, given: Json) -> Kind:

@@ -1,27 +1,42 @@
-"""Files of bytes that came in nodes: each is there as long as a record needs it."""
+"""Files of bytes that came with nodes and documents: each is there as long as a record needs it."""
 
 from __future__ import annotations
 
 import shutil
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from llama_index_mm.convert import NODE_KEY
-from llama_index_mm.convert_images import ATTACHMENTS
 from mmrag.filters import And, Eq, Exists, Filter
 from mmrag.index import MultimodalIndex
+from mmrag.inputs import data_url
+from mmrag.readers.base import MediaFolder
 from mmrag.types import Record
 
-__all__ = ["Attachments", "uris_of"]
+__all__ = ["FILES_KEY", "Attachments", "keep", "uris_of"]
 
-_FILES = f"extra.{NODE_KEY}.files"
+FILES_KEY = "mmrag_files"
+"""Record extra: the uris of the files that hold what came with it as bytes."""
+
+_FOLDER = "attachments"  # in that of the index
+_FILES = f"extra.{FILES_KEY}"
 _locks: WeakKeyDictionary[MultimodalIndex, threading.RLock] = WeakKeyDictionary()
 
 
+def keep(data: bytes, mime: str, folder: Path | None) -> str:
+    """The uri of a file with these bytes in an index's ``folder``; without one they are it."""
+    if folder is None:
+        return data_url(data, mime or "application/octet-stream")
+    # Not by the mimetypes module: what it knows depends on the machine.
+    kind = mime.rpartition("/")[2].removeprefix("x-")
+    known = kind.isascii() and kind.isalnum() and len(kind) < 10
+    return MediaFolder(folder / _FOLDER).put(data, f".{kind}" if known else ".bin")
+
+
 def uris_of(*records: Record) -> set[str]:
-    """The uris of the bytes that the nodes of these records held."""
-    return {uri for r in records for uri in r.extra.get(NODE_KEY, {}).get("files", ())}
+    """The uris of the bytes that came with these records."""
+    return {uri for record in records for uri in record.extra.get(FILES_KEY, ())}
 
 
 class Attachments:
@@ -33,7 +48,7 @@ class Attachments:
 
     def __init__(self, index: MultimodalIndex) -> None:
         self._index = index
-        self._folder = None if index.folder is None else index.folder / ATTACHMENTS
+        self._folder = None if index.folder is None else index.folder / _FOLDER
         self.lock = _locks.setdefault(index, threading.RLock())
 
     def of_ids(self, ids: Iterable[str]) -> set[str]:
