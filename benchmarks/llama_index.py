@@ -1,12 +1,12 @@
 """MultimodalRetriever against LlamaIndex's stock ways to search texts and pictures.
 
-Peers: ``QueryFusionRetriever`` (reciprocal rerank) and ``MultiModalVectorStoreIndex``, each over
-two of LlamaIndex's ``QdrantVectorStore``s on ``QdrantClient(path=...)``.
+Peers: ``QueryFusionRetriever`` (reciprocal rerank), with and without keywords, and
+``MultiModalVectorStoreIndex``, each over two of LlamaIndex's ``QdrantVectorStore``s on ``QdrantClient(path=...)``.
 
 Speed, over the same 5,000 text nodes and 5,000 image nodes: ``retrieve`` of 10 nodes, each query
 by all three in turn, after five that warm up; and writing the nodes. All vectors are looked up,
 ours too, so that no model is measured. Ours opens every picture, makes keywords of every text and
-searches them too, which the peers do not. Like ours, the peers keep what they write on the disk;
+searches them too, which of the peers only one does. Like ours, the peers keep what they write on the disk;
 what they take in memory alone is told beside it.
 
 Quality, over the sample corpus with the bundled encoder everywhere: nDCG@10 on the development set.

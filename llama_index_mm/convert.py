@@ -157,14 +157,13 @@ def embed_text(node: BaseNode) -> str:
 
 def _dump(node: BaseNode) -> dict[str, Any]:
     """The node as JSON data, without embeddings and without the trace of an earlier search."""
+    vectors = {"embedding", "text_embedding"} & type(node).model_fields.keys()
     try:
-        dump = node.model_dump(mode="json")
+        dump = node.model_dump(mode="json", exclude=vectors)
         json.dumps(dump, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"node {node.node_id!r} cannot be stored as JSON: {error}") from error
-    dump["embedding"] = None
-    if "text_embedding" in dump:
-        dump["text_embedding"] = None
+    dump |= dict.fromkeys(vectors)
     for name, value in dump.items():
         if name.endswith("_resource") and value is not None:
             value["embeddings"] = None

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmrag.errors import InputError, UnknownName
 from mmrag.protocols import Ranking
@@ -118,6 +119,8 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     """
 
     def share(votes: list[Vote]) -> list[float]:
+        if len(votes) == 1:
+            return [votes[0].value]
         best = max((v for v in votes if v.route != KEYWORDS), key=_strength, default=None)
         return [
             v.value if v is best or v.route == KEYWORDS else max(0.0, v.value - NOISE) / 2
@@ -127,8 +130,7 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     return _fuse(rankings, _evidence, share)
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(NamedTuple):
     """What one route says of one key: its rank, its raw score, and the value that is fused."""
 
     route: str

@@ -39,6 +39,8 @@ class SparseVector:
 
 def encode_document(text: str) -> SparseVector:
     """The BM25 weights of a text that is stored: term frequency, saturated, by length."""
+    if not text:  # as of most pictures
+        return SparseVector((), ())
     return _plain(_model().embed_document(_normal(text)))
 
 
@@ -69,4 +71,5 @@ def _normal(text: str) -> str:
 
 def _plain(vector: qdrant_edge.SparseVector) -> SparseVector:
     pairs = sorted(zip(vector.indices, vector.values, strict=True))
-    return SparseVector(tuple(i for i, _ in pairs), tuple(v for _, v in pairs))
+    indices, values = zip(*pairs, strict=True) if pairs else ((), ())
+    return SparseVector(indices, values)

@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 
 __all__ = ["Ended", "ahead", "batched", "merged", "threads"]
 
+CHUNK = 8
+
 Job = TypeVar("Job")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,14 +38,19 @@ def ahead(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], batches: Iterable[Sequence[Item]]
 ) -> Iterator[list[Result]]:
     """Map ``work`` over batches in the pool's threads, one batch ahead of the consumer."""
-    waiting: list[Future[Result]] | None = None
+
+    def several(items: Sequence[Item]) -> list[Result]:
+        return [work(item) for item in items]
+
+    waiting: list[Future[list[Result]]] = []
     for batch in batches:
-        started = [pool.submit(work, item) for item in batch]
-        if waiting is not None:
-            yield [future.result() for future in waiting]
+        # A few items a task: handing over a task costs as much as many an item.
+        started = [pool.submit(several, items) for items in batched(batch, CHUNK)]
+        if waiting:
+            yield [result for future in waiting for result in future.result()]
         waiting = started
-    if waiting is not None:
-        yield [future.result() for future in waiting]
+    if waiting:
+        yield [result for future in waiting for result in future.result()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,10 @@ class Searcher:
         """The record with a picture that can be opened as it is."""
         if record.image is None:
             return record
-        return replace(record, image=replace(record.image, uri=str(self.resolve(record.image.uri))))
+        uri = str(self.resolve(record.image.uri))
+        if uri == record.image.uri:
+            return record
+        return replace(record, image=replace(record.image, uri=uri))
 
     def resolve(self, uri: str) -> Path:
         """The file that a record's picture is in."""

@@ -86,8 +86,9 @@ class EdgeStore(EdgeFolder):
             DiskFull: the disk is nearly full; points before the batch that failed are written.
         """
         check_points(points, self._dims)
-        payloads = {key_of(p.record.id): to_payload(p.record) for p in points}
-        vectors = {key_of(p.record.id): dense_and_sparse(p) for p in points}
+        new = {key_of(point.record.id): point for point in points}
+        payloads = {key: to_payload(point.record) for key, point in new.items()}
+        vectors = {key: dense_and_sparse(point) for key, point in new.items()}
         with self._writing:
             self._write(payloads, vectors)
 
@@ -96,8 +97,9 @@ class EdgeStore(EdgeFolder):
         fields. Payload and vectors of a point change in one step: it is never half new.
         """
         check_points(points, self._dims)
-        payloads = {key_of(p.record.id): to_payload(p.record) for p in points}
-        vectors = {key_of(p.record.id): dense_and_sparse(p) for p in points}
+        new = {key_of(point.record.id): point for point in points}
+        payloads = {key: to_payload(point.record) for key, point in new.items()}
+        vectors = {key: dense_and_sparse(point) for key, point in new.items()}
         with self._writing:
             with self._engine() as shard:
                 found = shard.retrieve(list(vectors), with_payload=False, with_vector=True)

@@ -23,8 +23,9 @@ translate = FilterTranslator(qe, qe.RangeFloat, np.bool_)
 
 def dense_and_sparse(point: Point) -> dict[str, Any]:
     """The named vectors of a point; ``keywords`` only if a token is left of them."""
+    # As lists: the binding takes those four times as fast as arrays.
     vectors: dict[str, Any] = {
-        name: np.ascontiguousarray(vector, dtype=np.float32)
+        name: np.asarray(vector, dtype=np.float32).tolist()
         for name, vector in point.vectors.items()
     }
     if sparse := encode_document(point.keywords):
@@ -34,14 +35,14 @@ def dense_and_sparse(point: Point) -> dict[str, Any]:
 
 def footprint(payload: Mapping[str, Json], vectors: Mapping[str, Any]) -> int:
     """About how many bytes a point takes, in the log and in the files together."""
-    numbers = sum(v.nbytes if isinstance(v, np.ndarray) else 4096 for v in vectors.values())
+    numbers = sum(4 * len(v) if isinstance(v, list) else 4096 for v in vectors.values())
     return 2 * numbers + 4 * len(repr(payload))
 
 
 def query_vector(query: FieldQuery, dims: Mapping[str, int]) -> Any:
     """The vector of a query; None if no token is left of its text."""
     if query.field != "keywords":
-        return check_query(query, dims)
+        return check_query(query, dims).tolist()
     sparse = encode_query(query_text(query))
     return _sparse(sparse) if sparse else None
 

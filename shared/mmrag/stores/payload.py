@@ -142,6 +142,8 @@ def _json(value: object, name: str, depth: int = 0) -> Json:
 def _string(text: object, name: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"{name} is a string, not {type(text).__name__}")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
