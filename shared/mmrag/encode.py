@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from mmrag.errors import InputError, SpaceMismatch
+import numpy as np
+
+from mmrag.errors import InputError, SourceError, SpaceMismatch
 from mmrag.pipeline import ahead, batched, threads
 from mmrag.protocols import FieldQuery, ImageEncoder, Point, TextEncoder
 from mmrag.routes import Route
@@ -17,9 +19,10 @@ from mmrag.types import Caption, Record, Space
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mmrag.media import ImageInput
     from mmrag.protocols import Matrix, Pixels, Vector
 
-__all__ = ["BATCH", "Encoders", "Prepared", "caption_text", "keyword_text"]
+__all__ = ["BATCH", "Encoders", "Prepared", "caption_text", "encode_images", "keyword_text"]
 
 BATCH = 64
 """How many records are encoded and written at once."""
@@ -147,6 +150,27 @@ def _fill(
         vectors = encode([c for _, c in found])
         for (i, _), vector in zip(found, vectors, strict=True):
             fields[i][name] = vector
+
+
+def encode_images(encoder: ImageEncoder, images: Iterable[ImageInput]) -> Matrix:
+    """Unit vectors ``[len(images), dim]``, opened and preprocessed in threads ahead of the model.
+
+    Raises:
+        SourceError: a picture cannot be opened; the message names it.
+    """
+    from mmrag import media
+    from mmrag.identity import reference_to
+
+    def pixels(image: ImageInput) -> Pixels:
+        try:
+            return encoder.preprocess(media.load(image, target=encoder.image_size).image)
+        except SourceError as error:
+            raise type(error)(f"{reference_to(image)}: {error}") from error
+
+    with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
+        batches = ahead(pool, pixels, batched(images, BATCH))
+        rows = [encoder.encode_pixels(batch) for batch in batches]
+    return np.concatenate(rows) if rows else np.empty((0, encoder.space.dim), np.float32)
 
 
 def caption_text(caption: Caption | None) -> str:

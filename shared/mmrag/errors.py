@@ -18,6 +18,8 @@
     │   ├── NotAnIndex                 the folder is something else
     │   └── DiskFull                   no room left to write
     ├── SpaceMismatch                  the index was made by another encoder
+    ├── ModelUnavailable               a model whose files cannot be had
+    ├── ServiceError                   a model behind an API that cannot be reached or refuses
     ├── AnswerError                    a model's answer that cannot be used
     └── MissingExtra (ImportError)     an optional package is not installed
 """
@@ -33,7 +35,9 @@ __all__ = [
     "InputError",
     "MissingExtra",
     "MmragError",
+    "ModelUnavailable",
     "NotAnIndex",
+    "ServiceError",
     "SourceError",
     "SpaceMismatch",
     "StoreError",
@@ -120,6 +124,22 @@ class SpaceMismatch(MmragError):
             "encoders do not compare. Open it with the encoder that made it, or index anew."
         )
         self.field, self.saved, self.given = field, saved, given
+
+
+class ModelUnavailable(MmragError):
+    """A model's files are neither on this machine nor to be had."""
+
+    def __init__(self, model: str, cache: str, reason: str) -> None:
+        super().__init__(
+            f"the model {model!r} is not in the cache ({cache}) and could not be downloaded: "
+            f"{reason}. Connect and try again, give the path of a local copy, or use the encoder "
+            "'bundled', which works offline."
+        )
+        self.model, self.cache = model, cache
+
+
+class ServiceError(MmragError):
+    """A model behind an API cannot be reached, or refuses; the message says what it said."""
 
 
 class AnswerError(MmragError):
