@@ -1,12 +1,13 @@
 """MultimodalRetriever against LlamaIndex's stock ways to search texts and pictures.
 
 Peers: ``QueryFusionRetriever`` (reciprocal rerank), with and without keywords, and
-``MultiModalVectorStoreIndex``, each over two of LlamaIndex's ``QdrantVectorStore``s on ``QdrantClient(path=...)``.
+``MultiModalVectorStoreIndex``, each over two of LlamaIndex's ``QdrantVectorStore``s on
+``QdrantClient(path=...)``.
 
 Speed, over the same 5,000 text nodes and 5,000 image nodes: ``retrieve`` of 10 nodes, each query
-by all three in turn, after five that warm up; and writing the nodes. All vectors are looked up,
-ours too, so that no model is measured. Ours opens every picture, makes keywords of every text and
-searches them too, which of the peers only one does. Like ours, the peers keep what they write on the disk;
+by all in turn, after five that warm up; and writing the nodes. All vectors are looked up, ours too,
+so that no model is measured. Ours opens every picture, makes keywords of every text and searches
+them too, which of the peers only one does. Like ours, the peers keep what they write on the disk;
 what they take in memory alone is told beside it.
 
 Quality, over the sample corpus with the bundled encoder everywhere: nDCG@10 on the development set.
@@ -18,22 +19,22 @@ from __future__ import annotations
 import gc
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import ImageNode, NodeWithScore, TextNode
-from PIL import Image
 from qdrant_client import QdrantClient
 
 from benchmarks import judged, synthetic
 from benchmarks.figure import Figure, Outcome, median, table
+from benchmarks.known import Known, write_pictures
 from benchmarks.llama_index_peers import CONCATENATION, PEERS, KnownEmbedding
+from benchmarks.synthetic import Matrix
 from llama_index_mm import MultimodalEmbedding, MultimodalRetriever, MultimodalVectorStore
-from mmrag import MultimodalIndex, Space
-from mmrag.encoders.bundled import BundledEncoder
+from mmrag import MultimodalIndex
 from mmrag.types import key_of
 
 NAME = "llama_index"
@@ -50,29 +51,6 @@ def run(work: Path) -> Outcome:
 
 
 # Speed.
-
-
-class Known:
-    """An encoder that looks vectors up: of words, and of a picture by its first pixel."""
-
-    image_size = 2
-
-    def __init__(self, words: Mapping[str, synthetic.Matrix], pictures: synthetic.Matrix) -> None:
-        self.words, self.pictures = words, pictures
-        self.space: Space = BundledEncoder().space
-        self._others = synthetic.unit_vectors(np.random.default_rng(synthetic.SEED + 2), 1000)
-
-    def encode_texts(self, texts: Sequence[str], role: str) -> synthetic.Matrix:
-        if all(text in self.words for text in texts):
-            return np.stack([self.words[text] for text in texts])
-        return self._others[: len(texts)]  # calibration's reference queries, once
-
-    def preprocess(self, image: Image.Image) -> int:
-        red, green, _ = image.getpixel((0, 0))  # type: ignore[misc]
-        return 256 * red + green
-
-    def encode_pixels(self, pixels: Sequence[int]) -> synthetic.Matrix:
-        return self.pictures[list(pixels)]
 
 
 def _speed(work: Path) -> list[Figure]:
@@ -136,11 +114,8 @@ def _write_figures(seconds: Mapping[str, float]) -> list[Figure]:
     return figures
 
 
-def _pictures(folder: Path, vectors: synthetic.Matrix) -> Iterator[ImageNode]:
-    folder.mkdir(parents=True)
-    for i, vector in enumerate(vectors):
-        path = folder / f"{i}.png"
-        Image.new("RGB", (2, 2), (i // 256, i % 256, 0)).save(path)
+def _pictures(folder: Path, vectors: Matrix) -> Iterator[ImageNode]:
+    for path, vector in zip(write_pictures(folder, len(vectors)), vectors, strict=True):
         yield ImageNode(
             image_path=str(path), metadata={"file_name": path.name}, embedding=vector.tolist()
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmrag.errors import SourceError
+from mmrag.errors import InputError, SourceError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput, load
 
@@ -31,5 +31,5 @@ def reference_to(image: ImageInput) -> str:
         return str(image)
     try:
         return f"sha256:{digest_of(image)}"
-    except SourceError:
+    except (SourceError, InputError):
         return f"a {type(image).__name__}"

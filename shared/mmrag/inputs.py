@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from mmrag.errors import DamagedSource, InputError, TooLarge, UnreadableSource
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "check_pixels", "data_url", "read_bytes", "refused"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ONE_AT_A_TIME",
+    "Limits",
+    "check_pixels",
+    "data_url",
+    "read_bytes",
+    "refused",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +31,9 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+ONE_AT_A_TIME = threading.Lock()
+"""Held while an object of the caller's is read: the same one may be given to several threads."""
+_LONGEST_NAME = 1000
 
 
 def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
@@ -63,9 +75,10 @@ def check_pixels(size: tuple[int, int], limits: Limits) -> None:
 
 def refused(path: Path, error: Exception) -> UnreadableSource:
     """The error to raise where the operating system refuses a file."""
-    return UnreadableSource(
-        f"cannot open {str(path)!r} ({error}): check that it exists and may be read"
-    )
+    name = str(path)
+    if len(name) > _LONGEST_NAME:  # base64 without its "data:", say: no message is made of that
+        error, name = OSError("the name is too long"), f"{name[:_LONGEST_NAME]}…"
+    return UnreadableSource(f"cannot open {name!r} ({error}): check that it exists and may be read")
 
 
 def data_url(data: bytes, mime: str) -> str:
@@ -89,6 +102,11 @@ def _from_path(path: Path, size: int) -> bytes:
 
 
 def _from_file(file: BinaryIO, size: int) -> bytes:
+    with ONE_AT_A_TIME:
+        return _read(file, size)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
     if not (hasattr(file, "seekable") and file.seekable()):
         data = file.read(size)
     else:

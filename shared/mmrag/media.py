@@ -27,7 +27,14 @@ from mmrag.errors import (
     TooLarge,
     UnsupportedSource,
 )
-from mmrag.inputs import DEFAULT_LIMITS, Limits, check_pixels, data_url, read_bytes
+from mmrag.inputs import (
+    DEFAULT_LIMITS,
+    ONE_AT_A_TIME,
+    Limits,
+    check_pixels,
+    data_url,
+    read_bytes,
+)
 from mmrag.sniff import sniff
 
 __all__ = [
@@ -159,7 +166,8 @@ def _from_pil(image: Image.Image, limits: Limits) -> Picture:
         raise EmptySource("the picture has no pixels")
     check_pixels(image.size, limits)
     with _decoding():
-        image.load()  # the caller may have opened a file that is not decoded yet
+        with ONE_AT_A_TIME:
+            image.load()  # the caller may have opened a file that is not decoded yet
         upright = _upright(image)
     digest = hashlib.sha256(f"{upright.mode} {upright.width} {upright.height} ".encode())
     digest.update(upright.tobytes())

@@ -45,7 +45,8 @@ def ahead(
     waiting: list[Future[list[Result]]] = []
     for batch in batches:
         # A few items a task: handing over a task costs as much as many an item.
-        started = [pool.submit(several, items) for items in batched(batch, CHUNK)]
+        size = max(1, min(CHUNK, -(-len(batch) // threads())))
+        started = [pool.submit(several, items) for items in batched(batch, size)]
         if waiting:
             yield [result for future in waiting for result in future.result()]
         waiting = started

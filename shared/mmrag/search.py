@@ -12,7 +12,7 @@ import numpy as np
 from mmrag.calibration import Calibrator
 from mmrag.display import Hits
 from mmrag.encode import Encoders
-from mmrag.errors import InputError, SpaceMismatch
+from mmrag.errors import InputError, SpaceMismatch, VectorError
 from mmrag.filters import Filter, Where, parse_filter
 from mmrag.fusion import Fusion, fusion_named
 from mmrag.protocols import FieldQuery
@@ -81,7 +81,10 @@ class Searcher:
         chosen = [r for r in ROUTES.values() if r.query == "text" and spaces.get(r.field) == space]
         if not chosen:
             raise SpaceMismatch("text", str(self.encoders.text.space), str(space))
-        value = np.asarray(vector, dtype=np.float32)
+        try:
+            value = np.asarray(vector, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise VectorError("a query vector is a list of numbers") from None
         queries = [FieldQuery(route.field, value) for route in chosen]
         return Hits(self._hits(chosen, queries, wanted))
 

@@ -19,7 +19,8 @@ Matrix = NDArray[np.float32]
 
 def unit(*numbers: float) -> Matrix:
     vector = np.array(numbers, dtype=np.float32)
-    return vector / np.float32(np.linalg.norm(vector))
+    vector /= np.linalg.norm(vector)
+    return vector
 
 
 def matrix(*rows: list[float]) -> Matrix:

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmrag.errors import DamagedSource, InputError, UnknownName, UnreadableSource, VectorError
+from mmrag.errors import (
+    DamagedSource,
+    InputError,
+    SpaceMismatch,
+    UnknownName,
+    UnreadableSource,
+    VectorError,
+)
 from mmrag.filters import Exists, Range
 from mmrag.fusion import rrf
 from mmrag.index import MultimodalIndex
@@ -506,3 +513,17 @@ def test_threads_that_add_at_once(index: MultimodalIndex, tmp_path: Path) -> Non
         thread.join()
     assert index.count() == 700
     assert index.add_files([docs]).unchanged == 100
+
+
+def test_a_vector_finds_what_its_words_find(index: MultimodalIndex) -> None:
+    index.add([Record("a", "a red bicycle"), Record("b", "the price of tea")])
+    vector = index.encoders.text.encode_texts(["bicycle"], "query")[0]
+    hits = index.search_vector(vector, limit=1)
+    dense = index.search("bicycle", limit=1, routes=["text->text", "text->caption", "text->image"])
+    assert [hit.record.id for hit in hits] == ["a"]
+    assert hits[0].score == pytest.approx(dense[0].score)
+    for unfit in ("abc", [[1.0], [1.0, 2.0]], [1.0, 2.0], [float("nan")] * 16):
+        with pytest.raises(VectorError):
+            index.search_vector(unfit)  # type: ignore[arg-type]
+    with pytest.raises(SpaceMismatch):
+        index.search_vector(vector, encoder=FakeEncoder(8))

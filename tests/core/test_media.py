@@ -9,6 +9,7 @@ import sys
 import time
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -422,3 +423,17 @@ def test_encoding_keeps_pixels_and_drops_metadata() -> None:
 def test_data_urls_say_what_they_hold() -> None:
     url = media.data_url(b"abc", "image/png")
     assert url == "data:image/png;base64," + base64.b64encode(b"abc").decode()
+
+
+def test_base64_given_for_a_path_is_not_quoted_whole() -> None:
+    with pytest.raises(UnreadableSource) as caught:
+        media.load("iVBORw0KGgo" * 10_000)
+    assert len(str(caught.value)) < 1200
+
+
+def test_one_open_file_or_picture_may_be_given_to_several_threads(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.effect_noise((900, 900), 60).save(path)
+    with path.open("rb") as file, Image.open(path) as late, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(media.load, [file, late] * 8))
+    assert len({picture.image.tobytes() for picture in found}) == 1

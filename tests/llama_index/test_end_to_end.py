@@ -32,7 +32,7 @@ from mmrag import MultimodalIndex, Record
 from mmrag.demo import SAMPLE
 from mmrag.testing import FakeCaptioner
 
-from .server import chat_server
+from ..chat_server import chat_server
 
 FILES = (
     *("pictures/chelsea.jpg", "pictures/herd.jpg", "pictures/beacon.png", "pictures/fruit.bmp"),

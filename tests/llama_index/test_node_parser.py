@@ -44,8 +44,8 @@ from mmrag.media import ImageInput
 from mmrag.testing import FakeCaptioner, FakeEncoder
 from mmrag.types import Caption, Locator
 
+from ..chat_server import chat_server
 from .nodes import base64_of, dump, painted, png, samples
-from .server import chat_server
 
 RED = Caption(
     "A red picture",

@@ -32,7 +32,7 @@ from llama_index_mm.convert import CAPTION_KEY, TRACE_KEY, node_to_record
 from mmrag import MultimodalIndex
 from mmrag.testing import FakeEncoder
 
-from .server import ChatServer, chat_server
+from ..chat_server import ChatServer, chat_server
 
 pytestmark = pytest.mark.usefixtures("loopback")
 

@@ -1,0 +1,191 @@
+"""ChatModelCaptioner: any LangChain chat model that takes pictures, as a captioner."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, overload
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+
+from langchain_mm.caption_schema import PictureCaption, caption_of
+from langchain_mm.images import AnyImage, image_input
+from mmrag.captions import PROMPT, PROMPT_VERSION, parse_caption
+from mmrag.errors import AnswerError, InputError, SourceError
+from mmrag.identity import reference_to
+from mmrag.media import sniff, thumbnail
+from mmrag.types import Caption
+
+__all__ = ["ChatModelCaptioner"]
+
+# What a provider answers to a request that it does not understand.
+_REFUSALS = (400, 404, 422, 501)
+
+log = logging.getLogger("mmrag")
+
+
+class ChatModelCaptioner:
+    """A :class:`mmrag.protocols.Captioner`: one message a picture.
+
+    >>> captioner = ChatModelCaptioner(ChatOpenAI(model="gpt-4o-mini"))  # doctest: +SKIP
+    >>> captioner.caption(["red-bicycle.jpg"])[0].brief                  # doctest: +SKIP
+
+    A picture is sent upright and scaled down to ``size`` pixels, as a JPEG, or as a PNG if it is
+    transparent: models refuse large files, and kinds of files that mmrag can open. ``concurrency``
+    pictures are asked about at once.
+
+    A model that can be held to a schema is (``with_structured_output``); of any other the JSON in
+    its answer is read. Where a provider refuses the schema, the question is put again without it;
+    if that is answered, no schema is sent any more.
+
+    Raises:
+        InputError: ``model`` is no chat model, or its profile says that it takes no pictures.
+    """
+
+    def __init__(self, model: BaseChatModel, *, size: int = 1536, concurrency: int = 4) -> None:
+        if not isinstance(model, BaseChatModel):
+            raise InputError(f"pass a LangChain chat model, not a {type(model).__name__}")
+        if (model.profile or {}).get("image_inputs") is False:
+            raise InputError(
+                f"{_model_name(model)} takes no pictures, as its profile says: pass a vision model"
+            )
+        if size < 1 or concurrency < 1:
+            raise InputError("size and concurrency are 1 or more")
+        self.model, self.size, self.concurrency = model, size, concurrency
+        self._structured: Runnable[Any, Any] | None = None
+        try:
+            self._structured = model.with_structured_output(PictureCaption, include_raw=True)
+        except NotImplementedError:
+            log.debug("%s has no structured output: captions are read from text", self.name)
+
+    @property
+    def name(self) -> str:
+        """The model's class and name and the version of the prompt."""
+        return f"{_model_name(self.model)} prompt {PROMPT_VERSION}"
+
+    @overload
+    def caption(
+        self, images: Sequence[AnyImage], *, return_exceptions: Literal[False] = False
+    ) -> list[Caption]: ...
+    @overload
+    def caption(
+        self, images: Sequence[AnyImage], *, return_exceptions: bool
+    ) -> list[Caption | Exception]: ...
+    def caption(
+        self, images: Sequence[AnyImage], *, return_exceptions: bool = False
+    ) -> list[Caption] | list[Caption | Exception]:
+        """One caption a picture, in order.
+
+        All are asked about, whatever becomes of one. Then the first error is raised, or with
+        ``return_exceptions`` each stands in the place of its caption.
+
+        Raises:
+            SourceError: a picture cannot be opened.
+            AnswerError: the answer is no caption, or not a whole one.
+            InputError: ``images`` is no list of pictures.
+            Exception: what the model's client raises.
+        """
+        each, places, config = self._each(images)
+        made: list[Any] = each.batch(places, config, return_exceptions=True)
+        return made if return_exceptions else _whole(made)
+
+    @overload
+    async def acaption(
+        self, images: Sequence[AnyImage], *, return_exceptions: Literal[False] = False
+    ) -> list[Caption]: ...
+    @overload
+    async def acaption(
+        self, images: Sequence[AnyImage], *, return_exceptions: bool
+    ) -> list[Caption | Exception]: ...
+    async def acaption(
+        self, images: Sequence[AnyImage], *, return_exceptions: bool = False
+    ) -> list[Caption] | list[Caption | Exception]:
+        """:meth:`caption`, by the model's own async client."""
+        each, places, config = self._each(images)
+        made: list[Any] = await each.abatch(places, config, return_exceptions=True)
+        return made if return_exceptions else _whole(made)
+
+    def _each(
+        self, images: Sequence[AnyImage]
+    ) -> tuple[Runnable[int, Caption], list[int], RunnableConfig]:
+        """What captions the picture at a place. Not the model's own batch: all pictures would have
+        to be in memory first. Its input is a number, so that traces get no pixels from here."""
+        if isinstance(images, str | bytes) or not isinstance(images, Sequence):
+            raise InputError(f"pass a list of pictures, not a {type(images).__name__}")
+
+        def one(place: int) -> Caption:
+            return self._caption(images[place])
+
+        async def aone(place: int) -> Caption:
+            return await self._acaption(images[place])
+
+        each = RunnableLambda(one, aone, name="caption_picture")
+        return each, list(range(len(images))), {"max_concurrency": self.concurrency}
+
+    def _caption(self, image: AnyImage) -> Caption:
+        question = _question(image, self.size)
+        structured = self._structured
+        if structured is not None:
+            try:
+                return caption_of(structured.invoke(question))
+            except Exception as error:  # of any class: it is the provider's
+                if not _may_refuse_schemas(error):
+                    raise
+        caption = parse_caption(self.model.invoke(question).text)
+        self._structured = None  # without a schema it answers, with one it did not
+        return caption
+
+    async def _acaption(self, image: AnyImage) -> Caption:
+        question = await asyncio.to_thread(_question, image, self.size)
+        structured = self._structured
+        if structured is not None:
+            try:
+                return caption_of(await structured.ainvoke(question))
+            except Exception as error:
+                if not _may_refuse_schemas(error):
+                    raise
+        caption = parse_caption((await self.model.ainvoke(question)).text)
+        self._structured = None  # as above
+        return caption
+
+
+def _question(image: AnyImage, size: int) -> list[BaseMessage]:
+    try:
+        data = thumbnail(image_input(image), size)
+    except SourceError as error:
+        named = "the picture" if isinstance(image, Mapping) else reference_to(image_input(image))
+        raise type(error)(f"{named}: {error}") from error
+    # Written out: create_image_block gives each a random id, and a cache of answers never hits.
+    picture = {
+        "type": "image",
+        "base64": base64.b64encode(data).decode("ascii"),
+        "mime_type": str(sniff(data[:64])),
+    }
+    return [HumanMessage(content=[{"type": "text", "text": PROMPT}, picture])]
+
+
+def _may_refuse_schemas(error: Exception) -> bool:
+    """Whether the same question without a schema may be answered. What is busy, down or forbidden
+    is so without one too; of errors without a status, which many clients raise, one cannot say."""
+    if isinstance(error, AnswerError | ConnectionError | TimeoutError):
+        return False
+    if getattr(error, "is_retryable", False):  # as LangChain's own errors of models say it
+        return False
+    return getattr(error, "status_code", None) in (None, *_REFUSALS)
+
+
+def _model_name(model: BaseChatModel) -> str:
+    # The one place where all providers' classes say it under the same name.
+    named = model._get_ls_params().get("ls_model_name")
+    return " ".join(filter(None, [type(model).__name__, named]))
+
+
+def _whole(made: Sequence[Caption | Exception]) -> list[Caption]:
+    for outcome in made:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return [outcome for outcome in made if isinstance(outcome, Caption)]

@@ -1,0 +1,132 @@
+"""Question answering over texts and pictures: retrieve, ask the model, say what it cites."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from langchain_core.documents import Document
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.retrievers import RetrieverLike
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableGenerator,
+    RunnableLambda,
+    RunnablePassthrough,
+)
+from typing_extensions import TypedDict
+
+from langchain_mm.answering import Answering, Asked, CitedSource, acite, cite
+from langchain_mm.blocks import checked_documents, checked_retriever
+from langchain_mm.images import image_input
+from langchain_mm.retriever import MultimodalRetriever
+from mmrag.errors import InputError
+from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.sources import Budget
+
+__all__ = ["Budget", "CitedSource", "RagAnswer", "RagQuestion", "create_multimodal_rag_chain"]
+
+RagQuestion: TypeAlias = str | dict[str, Any]
+"""A question in words, or a dict of ``question`` and ``image``, of which one may be missing. A
+picture is any of :data:`langchain_mm.images.AnyImage`."""
+
+
+class RagAnswer(TypedDict):
+    """What the chain answers: source ``[n]`` of the answer is ``documents[n - 1]``. ``invented``
+    are the numbers that the model cites and that no document has."""
+
+    documents: list[Document]
+    answer: str
+    citations: list[CitedSource]
+    invented: list[int]
+
+
+def create_multimodal_rag_chain(
+    retriever: RetrieverLike,
+    chat_model: Runnable[LanguageModelInput, Any],
+    *,
+    budget: Budget | None = None,
+) -> Runnable[RagQuestion, Any]:
+    """A runnable from a question to a :class:`RagAnswer`, as a dict.
+
+    The model gets the instructions of :data:`mmrag.answer.INSTRUCTIONS`, and in one message of
+    standard content blocks the documents as numbered sources, their pictures with their true types,
+    and the question with its own picture. A :class:`langchain_mm.MultimodalRetriever` searches by
+    that picture too; any other retriever gets the words.
+
+    ``stream`` gives the documents first, then the answer in pieces as they come, then what it
+    cites; the chunks add up to what ``invoke`` returns.
+
+    Args:
+        retriever: any.
+        chat_model: any, also with ``with_retry`` and the like.
+        budget: how much of the sources is sent; ``Budget(max_images=0)`` if the model cannot see.
+
+    Raises:
+        InputError: the retriever or the model is none. When it runs: the question is empty, has an
+            unknown key, or is a picture alone and the retriever takes words.
+        SourceError: when it runs: the picture of the question cannot be opened.
+
+    >>> chain = create_multimodal_rag_chain(retriever, model)           # doctest: +SKIP
+    >>> chain.invoke({"question": "Which plug fits?", "image": "socket.jpg"})
+    ...                                                                 # doctest: +SKIP
+    {'documents': [...], 'answer': 'The flat one [2].', 'citations': [{'number': 2, ...}], ...}
+    """
+    checked_retriever(retriever)
+    if not isinstance(chat_model, Runnable):
+        raise InputError(f"a chat model is a Runnable, not {type(chat_model).__name__}")
+    sees = _searches_by_pictures(retriever)
+
+    def find(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
+        asked = _asked(given, sees)
+        found = retriever.invoke(asked.words, config, **_picture(asked, sees))
+        return {"documents": checked_documents(found), "asked": asked}
+
+    async def afind(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
+        asked = await asyncio.to_thread(_asked, given, sees)
+        found = await retriever.ainvoke(asked.words, config, **_picture(asked, sees))
+        return {"documents": checked_documents(found), "asked": asked}
+
+    answering = Answering(chat_model, budget or Budget())
+    chain: Runnable[RagQuestion, Any] = (
+        RunnableLambda(find, afind)
+        | RunnablePassthrough.assign(answer=answering)
+        | RunnableGenerator(cite, acite)
+    )
+    named = chain.with_config(run_name="multimodal_rag")
+    return named.with_types(input_type=cast(Any, RagQuestion), output_type=RagAnswer)
+
+
+def _asked(given: RagQuestion, sees: bool) -> Asked:
+    asked = {"question": given} if isinstance(given, str) else given
+    if not isinstance(asked, Mapping):
+        raise InputError(f"a question is a string or a dict, not {type(given).__name__}")
+    if unknown := sorted(map(str, set(asked) - {"question", "image"})):
+        raise InputError(f"a question has no {', '.join(unknown)}: it has a question and an image")
+    words, image = asked.get("question", ""), asked.get("image")
+    if words is not None and not isinstance(words, str):
+        raise InputError(f"a question is a string, not {type(words).__name__}")
+    words = (words or "").strip()
+    if not words and image is None:
+        raise InputError("an empty question: give words, a picture, or both")
+    if not words and not sees:
+        raise InputError("this retriever takes words alone: ask a question about the picture")
+    picture = None if image is None else image_input(image)
+    if hasattr(picture, "read"):  # here, as not every file can be read twice
+        picture = read_bytes(cast(BinaryIO, picture), DEFAULT_LIMITS)
+    return Asked(words, picture)
+
+
+def _picture(asked: Asked, sees: bool) -> dict[str, Any]:
+    """What a retriever that sees is told beside the words."""
+    return {} if asked.image is None or not sees else {"image": asked.image}
+
+
+def _searches_by_pictures(retriever: object) -> bool:
+    """Whether it is our retriever, as it is or with settings bound to it."""
+    inner = getattr(retriever, "bound", None) or getattr(retriever, "default", None)
+    return isinstance(retriever, MultimodalRetriever) or (
+        inner is not None and _searches_by_pictures(inner)
+    )

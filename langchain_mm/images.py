@@ -1,0 +1,61 @@
+"""The ways in which LangChain hands over a picture, as what mmrag opens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from langchain_core.documents.base import Blob
+
+from mmrag.errors import DamagedSource, InputError
+from mmrag.media import ImageInput
+
+__all__ = ["AnyImage", "image_input"]
+
+AnyImage: TypeAlias = ImageInput | Blob | Mapping[str, Any]
+"""A path, a ``data:`` URL, bytes, an open binary file, a PIL image, a ``Blob`` or an image content
+block of a message."""
+
+
+def image_input(image: AnyImage) -> ImageInput:
+    """What :func:`mmrag.media.load` takes. Nothing is opened, and no URL is fetched.
+
+    Content blocks are those of langchain-core 1 (``base64`` or ``url``), of 0.3 (``source_type``
+    and ``data``), and OpenAI's (``image_url``).
+
+    Raises:
+        InputError: a block that is no picture, or whose picture stands behind an id.
+        DamagedSource: what should be base64 is not.
+    """
+    if isinstance(image, Blob):
+        if image.data is None:
+            return str(image.path)
+        return image.as_bytes()
+    if isinstance(image, Mapping):
+        return _of_block(image)
+    return image
+
+
+def _of_block(block: Mapping[str, Any]) -> ImageInput:
+    if block.get("type") not in ("image", "image_url"):
+        raise InputError(f"a content block of type {block.get('type')!r} is not a picture")
+    for name in ("base64", "data"):
+        if isinstance(block.get(name), str):
+            return _decoded(block[name])
+    url = block.get("url") or block.get("image_url")
+    if isinstance(url, Mapping):
+        url = url.get("url")
+    if isinstance(url, str):
+        return url
+    raise InputError("an image block has neither base64 nor a url: ids of files are not resolved")
+
+
+def _decoded(text: str) -> ImageInput:
+    if text[:5].lower() == "data:":
+        return text
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise DamagedSource("the picture in a content block is not valid base64") from None

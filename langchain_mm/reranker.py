@@ -1,0 +1,149 @@
+"""CrossModalReranker: texts and pictures judged together with the query, whatever found them."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import ConfigDict, Field, SkipValidation, field_validator
+
+from langchain_mm.convert import image_of
+from langchain_mm.images import AnyImage, image_input
+from mmrag.errors import InputError, MmragError
+from mmrag.media import load
+from mmrag.metadata import caption_of
+from mmrag.pipeline import threads
+from mmrag.protocols import Reranker
+from mmrag.rerank import EncoderReranker
+from mmrag.types import ImageRef, Record
+
+__all__ = ["SCORE_KEY", "CrossModalReranker"]
+
+SCORE_KEY = "relevance_score"
+"""Document metadata: the score that a reranker gave, under the name that LangChain's use."""
+
+_SIZE = 64  # in this size a picture is looked at here; the reranker opens it by itself
+
+log = logging.getLogger("mmrag")
+
+
+class CrossModalReranker(BaseDocumentCompressor):
+    """Orders documents by how well their text, caption or picture fits the query.
+
+    Use:
+        >>> reranker = CrossModalReranker(top_n=3)                      # doctest: +SKIP
+        >>> reranker.compress_documents(documents, "a red bag")         # doctest: +SKIP
+        >>> reranker.rerank(documents, "in red", image="bag.jpg")       # doctest: +SKIP
+
+    All documents go to ``reranker`` in one call. What comes back are the ``top_n`` best as copies
+    that share nothing with what was given, best first, and among equals in the order that they came
+    in. Text, id and metadata are kept, and ``metadata["relevance_score"]`` is from 0 to 1; one that
+    was there before is replaced. A picture that cannot be opened counts as none, with a warning.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    reranker: Annotated[Reranker, SkipValidation] = Field(
+        default_factory=EncoderReranker,
+        exclude=True,
+        repr=False,
+        description="An mmrag.protocols.Reranker; by default an EncoderReranker.",
+    )
+    top_n: int = Field(default=5, gt=0, description="How many documents are kept.")
+
+    @field_validator("reranker")
+    @classmethod
+    def _is_reranker(cls, given: object) -> object:
+        if not (hasattr(given, "rerank") and hasattr(given, "name")):
+            raise InputError(f"{given!r} is not an mmrag.protocols.Reranker")
+        return given
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """The best documents for words. No run is started, and ``callbacks`` are not used.
+
+        Raises:
+            InputError: the query is empty or no string, or a document's caption or picture is
+                malformed.
+        """
+        return self.rerank(documents, query)
+
+    async def acompress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """:meth:`compress_documents` in a worker thread."""
+        return await self.arerank(documents, query)
+
+    def rerank(
+        self,
+        documents: Sequence[Document],
+        text: str | None = None,
+        *,
+        image: AnyImage | None = None,
+    ) -> list[Document]:
+        """The best documents for words, a picture, or both together.
+
+        Raises:
+            InputError: the query is empty, its text is no string, or a document's caption or
+                picture is malformed.
+            SourceError: the query's picture cannot be opened.
+        """
+        if not (text is None or isinstance(text, str)):
+            raise InputError(f"the text of a query is a string, not {type(text).__name__}")
+        words = (text or "").strip() or None
+        if words is None and image is None:
+            raise InputError("an empty query: give words, a picture, or both")
+        if not documents:
+            return []
+        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
+            records = list(pool.map(_record, documents))
+        scores = self.reranker.rerank(words, None if image is None else image_input(image), records)
+        if len(scores) != len(documents):
+            raise InputError(
+                f"{self.reranker.name} gave {len(scores)} scores for {len(documents)} documents"
+            )
+        order = sorted(range(len(documents)), key=lambda number: -scores[number])
+        return [_scored(documents[n], float(scores[n])) for n in order[: self.top_n]]
+
+    async def arerank(
+        self,
+        documents: Sequence[Document],
+        text: str | None = None,
+        *,
+        image: AnyImage | None = None,
+    ) -> list[Document]:
+        """:meth:`rerank` in a worker thread."""
+        return await asyncio.to_thread(self.rerank, documents, text, image=image)
+
+
+def _record(document: Document) -> Record:
+    """What a reranker looks at. The id only names it in warnings, and may be missing."""
+    if not isinstance(document, Document):
+        raise InputError(f"a reranker takes Documents, not {type(document).__name__}")
+    name = document.id or ""
+    try:
+        caption, image = caption_of(document.metadata), image_of(document)
+    except InputError as error:
+        raise InputError(f"document {name!r}: {error}") from error
+    reference = None
+    if image is not None:
+        try:
+            picture = load(image, target=_SIZE)
+        except MmragError as error:
+            log.warning("document %r is judged without its picture: %s", name, error)
+        else:
+            size = picture.width, picture.height
+            reference = ImageRef(str(image), picture.sha256, picture.mime, *size)
+    return Record(id=name, text=document.page_content, image=reference, caption=caption)
+
+
+def _scored(document: Document, score: float) -> Document:
+    metadata = {**copy.deepcopy(document.metadata), SCORE_KEY: score}
+    return document.model_copy(update={"metadata": metadata})

@@ -1,0 +1,243 @@
+"""MultimodalRetriever: one fused ranking over texts and pictures, as a LangChain retriever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
+from pydantic import ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
+from typing_extensions import Unpack
+
+from langchain_mm.convert import hit_to_document
+from langchain_mm.filters import DocumentFilter, where_of
+from langchain_mm.images import AnyImage
+from langchain_mm.query import Asked, Query, name_of, refuse, text_of
+from langchain_mm.reranker import CrossModalReranker
+from mmrag.errors import InputError
+from mmrag.fusion import Fusion, fusion_named
+from mmrag.index import MultimodalIndex
+from mmrag.protocols import Reranker, Transcriber
+from mmrag.routes import routes_named
+from mmrag.search import MAX_LIMIT
+
+if TYPE_CHECKING:
+    from langchain_mm.fusion_retriever import FusionRetriever
+
+__all__ = ["MultimodalRetriever"]
+
+
+class MultimodalRetriever(BaseRetriever):
+    """Documents for words, a picture, speech, or several of these, from one fused ranking.
+
+    Use:
+        >>> retriever = MultimodalRetriever(index=index, k=5)           # doctest: +SKIP
+        >>> retriever.invoke("how do I reset the router?")              # doctest: +SKIP
+        >>> retriever.invoke("in red", image="bag.jpg")                 # doctest: +SKIP
+        >>> retriever.retrieve(image=png_bytes)                         # doctest: +SKIP
+        >>> retriever.invoke("router", k=1, filter={"lang": "en"})      # doctest: +SKIP
+
+    ``k``, ``routes``, ``fusion`` and ``filter`` can be given in a call, and then replace the
+    fields; ``configurable_fields`` works as well. The words of a query are words: a string that
+    looks like a path is never opened. A picture is a path, a ``data:`` URL, bytes, an open binary
+    file, a PIL image, a ``Blob`` or an image content block; no URL is fetched.
+
+    Traces get the words and the documents, in which pictures are references. Of a picture in the
+    query they get the path or the type as ``mmrag_image`` in the run's metadata, never the bytes.
+
+    With a ``reranker``, the ``k`` documents of the search are put into its order, and a compressor
+    may keep fewer. One that is not a :class:`CrossModalReranker` judges the query's words alone.
+
+    Raises:
+        ValueError: a route, a fusion or a filter cannot be understood.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    index: MultimodalIndex = Field(
+        repr=False, exclude=True, description="An open index, or a vector store over one."
+    )
+    k: int = Field(default=10, gt=0, le=MAX_LIMIT, description="How many documents are searched.")
+    routes: Sequence[str] | None = Field(
+        default=None,
+        description="Names of mmrag.routes.ROUTES; those that a query has no part for are left "
+        "out. By default all.",
+    )
+    fusion: str | Fusion | None = Field(
+        default=None, description="A name of mmrag.fusion.FUSIONS or a function like those."
+    )
+    filter: Annotated[DocumentFilter, SkipValidation] = Field(
+        default=None, description="What langchain_mm.filters.where_of takes."
+    )
+    trace: bool = Field(
+        default=True, description='Whether metadata["mmrag_hit"] says what each route said.'
+    )
+    reranker: Annotated[Reranker | BaseDocumentCompressor | None, SkipValidation] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="An mmrag.protocols.Reranker or a document compressor.",
+    )
+    transcriber: Annotated[Transcriber | None, SkipValidation] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="An mmrag.protocols.Transcriber, for queries in speech.",
+    )
+
+    @field_validator("index", mode="before")
+    @classmethod
+    def _index_of(cls, given: object) -> object:
+        return given if isinstance(given, MultimodalIndex) else getattr(given, "index", given)
+
+    @field_validator("routes", "fusion", "filter")
+    @classmethod
+    def _understood(cls, given: Any, info: ValidationInfo) -> Any:
+        checks: dict[str, Callable[[Any], object]] = {
+            "routes": routes_named,
+            "fusion": fusion_named,
+            "filter": where_of,
+        }
+        checks[info.field_name or ""](given)
+        return given
+
+    @field_validator("reranker")
+    @classmethod
+    def _compressor(cls, given: Any) -> BaseDocumentCompressor | None:
+        if given is None or isinstance(given, BaseDocumentCompressor):
+            return given
+        return CrossModalReranker(reranker=given, top_n=MAX_LIMIT)
+
+    @field_validator("transcriber")
+    @classmethod
+    def _is_transcriber(cls, given: Any) -> Any:
+        if given is not None and not hasattr(given, "transcribe"):
+            raise InputError(f"{given!r} is not an mmrag.protocols.Transcriber")
+        return given
+
+    @staticmethod
+    def from_retrievers(
+        retrievers: Mapping[str, RetrieverLike] | Sequence[RetrieverLike],
+        *,
+        weights: Mapping[str, float] | Sequence[float] | None = None,
+        k: float = 60,
+        limit: int = 10,
+        id_key: str | None = None,
+    ) -> FusionRetriever:
+        """Fuse any retrievers that an app has already, by reciprocal rank; ``k`` is the constant of
+        that, ``limit`` is how many documents are retrieved.
+
+        See :class:`langchain_mm.fusion_retriever.FusionRetriever`.
+        """
+        from langchain_mm.fusion_retriever import FusionRetriever
+
+        return FusionRetriever(
+            retrievers=retrievers, weights=weights, rank_constant=k, k=limit, id_key=id_key
+        )
+
+    def retrieve(
+        self,
+        text: str | None = None,
+        *,
+        image: AnyImage | None = None,
+        voice: str | Path | None = None,
+    ) -> list[Document]:
+        """:meth:`invoke` for any part of a query alone.
+
+        Args:
+            text: words.
+            image: a picture.
+            voice: the path of a recording; what is said in it is added to the words.
+
+        Raises:
+            InputError: nothing to search for, no route for it, no transcriber for ``voice``, or a
+                wrong type.
+            SourceError: the picture or the recording cannot be opened.
+        """
+        return self.invoke(text_of(text or ""), image=image, voice=voice)
+
+    async def aretrieve(
+        self,
+        text: str | None = None,
+        *,
+        image: AnyImage | None = None,
+        voice: str | Path | None = None,
+    ) -> list[Document]:
+        """:meth:`retrieve` in a worker thread."""
+        return await self.ainvoke(text_of(text or ""), image=image, voice=voice)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        **asked: Unpack[Asked],
+    ) -> list[Document]:
+        parts, documents = self._search(query, asked)
+        reranker = cast("BaseDocumentCompressor | None", self.reranker)
+        if reranker is None or not documents:
+            return documents
+        if isinstance(reranker, CrossModalReranker):
+            return reranker.rerank(documents, parts.text, image=parts.image)
+        callbacks = run_manager.get_child()
+        return list(reranker.compress_documents(documents, parts.words, callbacks))
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,
+        **asked: Unpack[Asked],
+    ) -> list[Document]:
+        parts, documents = await asyncio.to_thread(self._search, query, asked)
+        reranker = cast("BaseDocumentCompressor | None", self.reranker)
+        if reranker is None or not documents:
+            return documents
+        if isinstance(reranker, CrossModalReranker):
+            return await reranker.arerank(documents, parts.text, image=parts.image)
+        callbacks = run_manager.get_child()
+        return list(await reranker.acompress_documents(documents, parts.words, callbacks))
+
+    def _search(self, text: str, asked: Asked) -> tuple[Query, list[Document]]:
+        refuse(asked)
+        settings: dict[str, Any] = {
+            name: value for name, value in asked.items() if value is not None
+        }
+        query = Query.of(text, asked.get("image"), asked.get("voice"), self.transcriber)
+        given = {"text": bool(query.text), "image": query.image is not None}
+        allowed = routes_named(settings.get("routes", self.routes))
+        routes = [route.name for route in allowed if given[route.query]]
+        if not routes:
+            names = ", ".join(route.name for route in allowed)
+            raise InputError(f"none of the retriever's routes takes this query: {names}")
+        hits = self.index.search(
+            query.text or None,
+            image=query.image,
+            limit=settings.get("k", self.k),
+            where=where_of(settings.get("filter", self.filter)),
+            routes=routes,
+            fusion=settings.get("fusion", self.fusion),
+        )
+        return query, [hit_to_document(hit, self.trace) for hit in hits]
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        """What traces say of a run; nothing else sees a call's picture before the run starts."""
+        encoders = self.index.encoders
+        models = dict.fromkeys((encoders.text.space.family, encoders.image.space.family))
+        params: dict[str, Any] = {
+            **super()._get_ls_params(**kwargs),
+            "ls_vector_store_provider": type(self.index.store).__name__,
+            "ls_embedding_provider": type(encoders.text).__name__,
+            "ls_embedding_model": ", ".join(models),
+        }
+        for name in ("image", "voice"):
+            if kwargs.get(name) is not None:
+                params[f"mmrag_{name}"] = name_of(kwargs[name])
+        return cast("LangSmithRetrieverParams", params)
