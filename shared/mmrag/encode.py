@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from mmrag.media import ImageInput
     from mmrag.protocols import Matrix, Pixels, Vector
 
-__all__ = ["BATCH", "Encoders", "Prepared", "caption_text", "encode_images", "keyword_text"]
+__all__ = [
+    "BATCH",
+    "Encoders",
+    "Prepared",
+    "caption_text",
+    "encode_images",
+    "keyword_parts",
+    "keyword_text",
+]
 
 BATCH = 64
 """How many records are encoded and written at once."""
@@ -180,11 +188,20 @@ def caption_text(caption: Caption | None) -> str:
     return "\n".join(part for part in (caption.brief, caption.detailed) if part.strip())
 
 
+def keyword_parts(record: Record) -> dict[str, str]:
+    """What of a record the inverted index holds, by part: its text and all that its caption says,
+    its descriptions as one."""
+    parts = {"text": record.text}
+    if (caption := record.caption) is not None:
+        parts |= {
+            "description": caption_text(caption),
+            "keywords": "\n".join(caption.keywords),
+            "text_content": caption.text_content,
+            "data_points": "\n".join(f"{k} {v}" for k, v in caption.data_points.items()),
+        }
+    return {name: part for name, part in parts.items() if part.strip()}
+
+
 def keyword_text(record: Record) -> str:
-    """What of a record the inverted index holds: its text and all that its caption says."""
-    caption = record.caption
-    parts = [record.text]
-    if caption is not None:
-        parts += [caption.brief, caption.detailed, *caption.keywords, caption.text_content]
-        parts += [f"{name} {value}" for name, value in caption.data_points.items()]
-    return "\n".join(part for part in parts if part.strip())
+    """All parts as one text."""
+    return "\n".join(keyword_parts(record).values())

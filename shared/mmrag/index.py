@@ -20,11 +20,12 @@ from mmrag.search import Searcher
 from mmrag.types import Record, key_of
 
 if TYPE_CHECKING:
+    from mmrag.captioning import CaptionReport
     from mmrag.display import Hits
     from mmrag.fusion import Fusion
     from mmrag.info import Info
     from mmrag.media import ImageInput
-    from mmrag.protocols import ImageEncoder, Store, TextEncoder, Vector
+    from mmrag.protocols import Captioner, ImageEncoder, Store, TextEncoder, Vector
     from mmrag.report import Progress, Report
 
 __all__ = ["MultimodalIndex"]
@@ -154,6 +155,22 @@ class MultimodalIndex:
         from mmrag.ingest import ingest
 
         return ingest(self, paths, prune=prune, retry=retry, progress=progress)
+
+    def add_captions(
+        self,
+        captioner: Captioner,
+        *,
+        where: Where = None,
+        anew: bool = False,
+        progress: Progress | None = None,
+    ) -> CaptionReport:
+        """Describe the pictures that have no caption of this captioner yet.
+
+        See :func:`mmrag.captioning.caption_index`. Pictures that failed are in the report.
+        """
+        from mmrag.captioning import caption_index
+
+        return caption_index(self, captioner, where=where, anew=anew, progress=progress)
 
     def search(
         self,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import qdrant_edge
 
-__all__ = ["SparseVector", "encode_document", "encode_query"]
+__all__ = ["SparseVector", "encode_document", "encode_query", "parts_with"]
 
 # Mean length of what is indexed, in tokens that survive the stop words. Chunks are about 120
 # tokens of running text, of which English keeps half and Chinese two thirds; captions and titles
@@ -47,6 +48,12 @@ def encode_document(text: str) -> SparseVector:
 def encode_query(text: str) -> SparseVector:
     """A weight of 1 for each different token of a text that is searched for."""
     return _plain(_model().embed_query(_normal(text)))
+
+
+def parts_with(words: str, parts: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of those parts that have a token of ``words``."""
+    tokens = set(encode_query(words).indices)
+    return tuple(n for n, part in parts.items() if tokens & set(encode_document(part).indices))
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from mmrag.errors import InputError
-from mmrag.types import Caption, Hit, Json, Locator
+from mmrag.types import Caption, Hit, Json, Locator, RouteScore
 
 __all__ = [
     "CAPTION_KEY",
@@ -22,6 +22,7 @@ __all__ = [
     "caption_to_dict",
     "locator_of",
     "locator_to_dict",
+    "route_to_dict",
     "source_of",
     "trace_of",
 ]
@@ -84,7 +85,13 @@ def source_of(metadata: Mapping[str, Json]) -> str:
 def trace_of(hit: Hit) -> list[dict[str, Json]]:
     """What each route said of a hit, best contribution first."""
     routes = sorted(hit.routes, key=lambda route: (-route.contribution, route.route))
-    return [asdict(route) for route in routes]
+    return [route_to_dict(route) for route in routes]
+
+
+def route_to_dict(route: RouteScore) -> dict[str, Json]:
+    """What a route said; its ``parts`` only if there are any."""
+    said = {name: getattr(route, name) for name in ("route", "rank", "score", "contribution")}
+    return said | ({"parts": list(route.parts)} if route.parts else {})
 
 
 def _parsed(kind: type[Kind], key: str, given: Json) -> Kind:

@@ -11,13 +11,14 @@ import numpy as np
 
 from mmrag.calibration import Calibrator
 from mmrag.display import Hits
-from mmrag.encode import Encoders
+from mmrag.encode import Encoders, keyword_parts
 from mmrag.errors import InputError, SpaceMismatch, VectorError
 from mmrag.filters import Filter, Where, parse_filter
-from mmrag.fusion import Fusion, fusion_named
+from mmrag.fusion import KEYWORDS, Fusion, fusion_named
+from mmrag.keywords import parts_with
 from mmrag.protocols import FieldQuery
 from mmrag.routes import ROUTES, Route, routes_named
-from mmrag.types import Hit, Record
+from mmrag.types import Hit, Record, RouteScore
 
 if TYPE_CHECKING:
     from mmrag.media import ImageInput
@@ -108,8 +109,9 @@ class Searcher:
         rankings = self.store.search(queries, max(DEPTH, 2 * wanted.limit), wanted.condition)
         fused = wanted.fuse(self.calibrator.calibrate(routes, queries, rankings))[: wanted.limit]
         found = self.store.get([f.key for f in fused])
+        words = next((q.value for q in queries if isinstance(q.value, str)), "")
         return [
-            Hit(self.localised(found[f.key]), f.score, f.routes)
+            Hit(self.localised(found[f.key]), f.score, _explained(f.routes, words, found[f.key]))
             for f in fused
             if f.key in found  # deleted between the two calls
         ]
@@ -128,6 +130,16 @@ class _Wanted:
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
             raise InputError(f"limit is a whole number from 1 to {MAX_LIMIT}, not {limit!r}")
         return cls(limit, parse_filter(where), fusion_named(fusion))
+
+
+def _explained(
+    routes: tuple[RouteScore, ...], words: str, record: Record
+) -> tuple[RouteScore, ...]:
+    """The routes, of which keywords say in which parts of the record they were found."""
+    if record.caption is None or not any(score.route == KEYWORDS for score in routes):
+        return routes  # without a caption there is but one part
+    found = parts_with(words, keyword_parts(record))
+    return tuple(replace(s, parts=found) if s.route == KEYWORDS else s for s in routes)
 
 
 def _routes(names: Iterable[str] | None, text: bool, image: bool) -> list[Route]:

@@ -128,12 +128,17 @@ class Space:
 @dataclass(frozen=True, slots=True)
 class RouteScore:
     """What one route said of a hit: rank from 1, the route's raw score, what it added to the
-    fused score."""
+    fused score.
+
+    ``parts`` are, of keywords and a record with a caption, the parts of it that the words were
+    found in: ``text``, ``description``, ``keywords``, ``text_content``, ``data_points``.
+    """
 
     route: str
     rank: int
     score: float
     contribution: float
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,143 @@
+"""Captions for the pictures of an index: what is not described yet is, and nothing else changes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mmrag.encode import Prepared
+from mmrag.errors import MmragError
+from mmrag.filters import And, Eq, Filter, Where, parse_filter
+from mmrag.journal import Failure
+from mmrag.pipeline import batched
+from mmrag.protocols import Captioner
+from mmrag.report import Progress, Status
+from mmrag.types import Caption, Record, key_of
+
+if TYPE_CHECKING:
+    from mmrag.index import MultimodalIndex
+    from mmrag.media import ImageInput
+
+__all__ = ["CAPTIONER_KEY", "CaptionReport", "caption_index"]
+
+CAPTIONER_KEY = "mmrag_captioner"
+"""Record extra: the name of the captioner that made the caption. Those that the user gave, or that
+came with a node or a document, have none, and are left as they are."""
+
+BATCH = 16  # pictures between two writes: what an interrupt can cost
+
+log = logging.getLogger("mmrag")
+
+
+@dataclass(slots=True)
+class CaptionReport:
+    """What a run did, counted in records with a picture. ``kept`` had a caption already."""
+
+    captioned: int = 0
+    kept: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def caption_index(
+    index: MultimodalIndex,
+    captioner: Captioner,
+    *,
+    where: Where = None,
+    anew: bool = False,
+    progress: Progress | None = None,
+) -> CaptionReport:
+    """Describe the pictures of an index, and make them findable by what is said of them.
+
+    A picture that this captioner has described is left alone, and so is a caption that came with
+    its record, unless ``anew``; captions of another captioner are replaced. Only captions are
+    encoded. What is done is written every few pictures: an interrupted run goes on where it was.
+
+    A picture that cannot be opened or described is in the report, and keeps what it had.
+
+    Raises:
+        StoreError: the index cannot be written.
+        ServiceError: the model cannot be reached at all.
+    """
+    started, report = time.monotonic(), CaptionReport()
+    pictured: Filter = Eq("modality", "image")
+    asked = parse_filter(where)
+    condition = pictured if asked is None else And((pictured, asked))
+    total = index.count(condition)
+    waiting = []  # ids, and first of all: a scan must not run into what was written meanwhile
+    for records in index.store.scan(condition):
+        for record in records:
+            if _is_described(record, captioner.name) and not anew:
+                report.kept += 1
+            else:
+                waiting.append(record.id)
+    done = report.kept
+    for ids in batched(waiting, BATCH):
+        records = index.get(ids)
+        outcomes = list(zip(records, _outcomes(captioner, records), strict=True))
+        described = [(r, c) for r, c in outcomes if isinstance(c, Caption)]
+        _write(index, captioner.name, described)
+        for record, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                log.debug("captioning %s failed", record.id, exc_info=outcome)
+                name = record.source or record.id
+                report.failed.append(Failure(name, type(outcome).__name__, str(outcome)))
+        report.captioned += len(described)
+        done += len(ids)
+        if progress is not None:
+            progress(Status(done, total, report.captioned, len(report.failed)))
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+def _is_described(record: Record, captioner: str) -> bool:
+    return record.caption is not None and record.extra.get(CAPTIONER_KEY, captioner) == captioner
+
+
+def _outcomes(captioner: Captioner, records: Sequence[Record]) -> Iterator[Caption | Exception]:
+    """A caption a record, or why there is none; the same picture is described once."""
+    images: dict[str, ImageInput] = {r.image.sha256: r.image.uri for r in records if r.image}
+    made = dict(zip(images, _each(captioner, list(images.values())), strict=True))
+    for record in records:
+        if record.image is not None:
+            yield made[record.image.sha256]
+
+
+def _each(captioner: Captioner, images: Sequence[ImageInput]) -> Iterator[Caption | Exception]:
+    """All in one call, so that a captioner may work on several; one by one if that fails."""
+    try:
+        yield from captioner.caption(images)
+        return
+    except (MmragError, OSError):
+        if len(images) == 1:
+            log.debug("a batch of one failed", exc_info=True)
+    for image in images:
+        try:
+            yield captioner.caption([image])[0]
+        except (MmragError, OSError) as error:
+            yield error
+
+
+def _write(
+    index: MultimodalIndex, captioner: str, described: Sequence[tuple[Record, Caption]]
+) -> None:
+    """Replace caption, keywords and the caption's vector; every other vector stays."""
+    stored = index.store.get([key_of(record.id) for record, _ in described])
+    new = [
+        replace(old, caption=caption, extra={**old.extra, CAPTIONER_KEY: captioner})
+        for record, caption in described
+        if (old := stored.get(key_of(record.id))) is not None  # deleted meanwhile
+    ]
+    kept = index.store.vectors([key_of(record.id) for record in new])
+    index.write(
+        [
+            Prepared(
+                record,
+                vectors={f: v for f, v in kept[key_of(record.id)].items() if f != "caption"},
+            )
+            for record in new
+        ]
+    )
