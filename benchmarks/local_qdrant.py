@@ -17,10 +17,10 @@ from qdrant_client import QdrantClient, models
 from benchmarks.synthetic import DIM, Corpus
 from mmrag.calibration import Calibrator
 from mmrag.fusion import calibrated
-from mmrag.index import DEPTH
 from mmrag.keywords import encode_document, encode_query
 from mmrag.protocols import FieldQuery, Ranking
 from mmrag.routes import Route
+from mmrag.search import DEPTH
 from mmrag.stores.payload import from_payload, to_payload
 from mmrag.types import key_of
 

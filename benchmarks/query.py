@@ -35,10 +35,10 @@ from benchmarks.figure import Figure, Outcome, median
 from benchmarks.synthetic import Question
 from mmrag import MultimodalIndex, Space
 from mmrag.encoders.bundled import BundledEncoder
-from mmrag.index import DEPTH
 from mmrag.keywords import encode_query
 from mmrag.protocols import FieldQuery
 from mmrag.routes import routes_named
+from mmrag.search import DEPTH
 from mmrag.types import key_of
 
 SIZE, LOCAL_SIZE = 100_000, 20_000

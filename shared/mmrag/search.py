@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from mmrag.media import ImageInput
     from mmrag.protocols import Store, TextEncoder, Vector
 
-__all__ = ["MAX_LIMIT", "Searcher"]
+__all__ = ["DEPTH", "MAX_LIMIT", "Searcher"]
 
-DEPTH = 50  # candidates of a route, at least
+DEPTH = 50
+"""How many candidates a route gives, at least."""
 MAX_LIMIT = 10_000
 """The most hits of one search."""
 
