@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llama_index_mm.captioner import LLMCaptioner
     from llama_index_mm.embedding import MultimodalEmbedding
+    from llama_index_mm.encoder import LlamaIndexEncoder
     from llama_index_mm.node_parser import CaptionNodeParser, ImageSafe
     from llama_index_mm.reader import MultimodalReader
     from llama_index_mm.reranker import CrossModalReranker
@@ -25,6 +26,7 @@ __all__ = [
     "CrossModalReranker",
     "ImageSafe",
     "LLMCaptioner",
+    "LlamaIndexEncoder",
     "MultimodalEmbedding",
     "MultimodalReader",
     "MultimodalRetriever",
@@ -37,6 +39,7 @@ _HOMES = {
     "CrossModalReranker": "reranker",
     "ImageSafe": "node_parser",
     "LLMCaptioner": "captioner",
+    "LlamaIndexEncoder": "encoder",
     "MultimodalEmbedding": "embedding",
     "MultimodalReader": "reader",
     "MultimodalRetriever": "retriever",

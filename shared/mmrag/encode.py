@@ -169,6 +169,10 @@ def encode_images(encoder: ImageEncoder, images: Iterable[ImageInput]) -> Matrix
     from mmrag import media
     from mmrag.identity import reference_to
 
+    if hasattr(encoder, "encode_images"):  # an encoder with a cache, which need not open them all
+        kept: Matrix = encoder.encode_images(images)
+        return kept
+
     def pixels(image: ImageInput) -> Pixels:
         try:
             return encoder.preprocess(media.load(image, target=encoder.image_size).image)

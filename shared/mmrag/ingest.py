@@ -21,6 +21,7 @@ from mmrag.errors import (
     EmptySource,
     InputError,
     MmragError,
+    ServiceError,
     SourceError,
     StoreError,
     UnreadableSource,
@@ -163,12 +164,16 @@ class _Run:
             raise
         except Exception:
             log.debug("a batch failed; its files go one by one", exc_info=True)
-            for job in dict.fromkeys(job for job, _ in batch):
+            refused: list[Job] = []
+            for number, job in enumerate(dict.fromkeys(job for job, _ in batch)):
                 try:
                     self.index.write([item for owner, item in batch if owner is job])
                 except StoreError:
                     raise
                 except Exception as error:
+                    refused += [job] if isinstance(error, ServiceError) else []
+                    if 1 < len(refused) == number + 1:
+                        raise  # the encoder's service is down, and no file is at fault
                     self.broken[job] = error
 
     def _error(self, job: Job, error: BaseException | None) -> BaseException | None:

@@ -21,6 +21,7 @@ from mmrag.errors import (
     DiskFull,
     InputError,
     MissingExtra,
+    ServiceError,
     StoreError,
     StoreLocked,
 )
@@ -909,3 +910,42 @@ def test_pixels_of_figures_and_pictures_are_those_of_the_files(tmp_path: Path) -
         assert hits[1].routes[0].score > 0.98
         matrix = index.store.sample("image", 10)
         np.testing.assert_allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
+
+
+class Refusing(FakeEncoder):
+    """An encoder behind a service that answers to nothing, or not to some texts."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(16)
+        self.word, self.calls = word, 0
+
+    def encode_texts(self, texts: Sequence[str], role: Any) -> Any:
+        self.calls += 1
+        if any(self.word in text for text in texts):
+            raise ServiceError("no answer")
+        return super().encode_texts(texts, role)
+
+
+def test_a_service_that_is_down_stops_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "docs", {f"{number}.txt": f"number {number}" for number in range(30)})
+    encoder = Refusing("number")
+    with MultimodalIndex.open(
+        tmp_path / "kb", text_encoder=encoder, image_encoder=encoder
+    ) as index:
+        with pytest.raises(ServiceError):
+            index.add_files([tmp_path / "docs"])
+        assert encoder.calls <= 4  # it is not asked once a file
+        encoder.word = "\0"
+        assert index.add_files([tmp_path / "docs"]).added == 30
+
+
+def test_a_text_that_a_service_refuses_harms_its_file_alone(tmp_path: Path) -> None:
+    write(tmp_path / "docs", {f"{number}.txt": f"number {number}" for number in range(30)})
+    encoder = Refusing("number 17")
+    with MultimodalIndex.open(
+        tmp_path / "kb", text_encoder=encoder, image_encoder=encoder
+    ) as index:
+        report = index.add_files([tmp_path / "docs"])
+        assert (report.added, [f.error for f in report.failed]) == (29, ["ServiceError"])
+        encoder.word = "\0"
+        assert index.add_files([tmp_path / "docs"]).added == 1  # it is tried again
