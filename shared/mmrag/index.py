@@ -16,7 +16,7 @@ from mmrag.errors import InputError, NotAnIndex
 from mmrag.filters import Where, parse_filter
 from mmrag.manifest import Manifest
 from mmrag.pipeline import ahead, batched, threads
-from mmrag.search import Searcher
+from mmrag.search import DEPTH, Searcher
 from mmrag.types import Record, key_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmrag.fusion import Fusion
     from mmrag.info import Info
     from mmrag.media import ImageInput
-    from mmrag.protocols import Captioner, ImageEncoder, Store, TextEncoder, Vector
+    from mmrag.protocols import Captioner, ImageEncoder, Reranker, Store, TextEncoder, Vector
     from mmrag.report import Progress, Report
 
 __all__ = ["MultimodalIndex"]
@@ -181,20 +181,28 @@ class MultimodalIndex:
         where: Where = None,
         routes: Iterable[str] | None = None,
         fusion: str | Fusion | None = None,
+        rerank: Reranker | None = None,
     ) -> Hits:
         """The ``limit`` best records for words, a picture, or both together.
 
         ``routes`` are names of :data:`mmrag.routes.ROUTES`, by default all that the query can
         take. ``fusion`` is a name of :data:`mmrag.fusion.FUSIONS` or a function like those.
+        ``rerank`` puts the best 50, or ``limit`` if that is more, into its own order.
 
         Raises:
             InputError: nothing to search for, a limit outside 1..10000, an unknown name, a filter
                 that cannot be understood, a route whose part of the query is missing.
             SourceError: the picture cannot be opened.
         """
-        return self._searcher.search(
-            text, image, limit=limit, where=where, routes=routes, fusion=fusion
+        depth = limit if rerank is None else max(limit, DEPTH)
+        hits = self._searcher.search(
+            text, image, limit=depth, where=where, routes=routes, fusion=fusion
         )
+        if rerank is None:
+            return hits
+        from mmrag.rerank import rerank_hits
+
+        return rerank_hits(hits, rerank, text, image, top_n=limit)
 
     def search_vector(
         self,
@@ -227,10 +235,18 @@ class MultimodalIndex:
         where: Where = None,
         routes: Iterable[str] | None = None,
         fusion: str | Fusion | None = None,
+        rerank: Reranker | None = None,
     ) -> Hits:
         """:meth:`search` in a worker thread."""
         return await asyncio.to_thread(
-            self.search, text, image=image, limit=limit, where=where, routes=routes, fusion=fusion
+            self.search,
+            text,
+            image=image,
+            limit=limit,
+            where=where,
+            routes=routes,
+            fusion=fusion,
+            rerank=rerank,
         )
 
     def get(self, ids: Iterable[str]) -> list[Record]:

@@ -1,168 +1,37 @@
-"""Reranking: query and record judged together, for the few records that a search has found."""
+"""Reranking: query and record judged together, for the few records that a search has found.
+
+Nothing reranks unless it is asked to: a reranker can lose to the search that it follows, above all
+on text, so look at what it does on queries of your own first.
+
+* :class:`EncoderReranker` needs no model of its own, and sees little that the search has not.
+* :class:`CrossEncoderReranker` runs a cross-encoder of sentence-transformers over texts, captions
+  and, where the model takes them, pictures.
+* :class:`ItmReranker` runs BLIP's image-text matching over pictures.
+
+Each is an :class:`mmrag.protocols.Reranker`: the ``CrossModalReranker`` of ``llama_index_mm`` and
+of ``langchain_mm`` takes it as it is, and :func:`rerank_hits` orders the hits of an index by it.
+
+>>> from mmrag.rerank import CrossEncoderReranker, rerank_hits
+>>> reranker = CrossEncoderReranker("BAAI/bge-reranker-v2-m3")        # doctest: +SKIP
+>>> hits = index.search("how do I reset the router?", limit=50)       # doctest: +SKIP
+>>> rerank_hits(hits, reranker, top_n=5)                              # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING
+from mmrag.rerankers.blend import RERANK, arerank_hits, blend, rerank_hits
+from mmrag.rerankers.cross_encoder import CrossEncoderReranker
+from mmrag.rerankers.encoder import EncoderReranker
+from mmrag.rerankers.itm import ItmReranker
+from mmrag.rerankers.scale import evidence_score
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mmrag.encode import caption_text
-from mmrag.errors import InputError, MmragError
-from mmrag.pipeline import batched, threads
-from mmrag.protocols import ImageEncoder
-from mmrag.references import REFERENCE_QUERIES
-from mmrag.types import Modality, Record, Role
-
-if TYPE_CHECKING:
-    from mmrag.media import ImageInput
-    from mmrag.protocols import Matrix, Pixels, Vector
-
-__all__ = ["EncoderReranker"]
-
-BATCH = 64  # records that are opened and encoded at once
-STEEPNESS = 2.0  # of the way from evidence to a score in 0..1
-
-_SAMPLE = Path(__file__).parent / "sample" / "pictures"
-# Pictures of the sample corpus that have nothing to do with each other.
-_PICTURES = (
-    *("acropolis.jpg", "blue-marble.png", "brick-wall.jpg", "chelsea.jpg", "claw-hammer.jpg"),
-    *("dahlia.jpg", "espresso.jpg", "express.png", "fruit.bmp", "grace-hopper.jpg"),
-    *("led-schematic.png", "monthly-budget.png", "sailing-day.png", "shepherd.jpg"),
-    *("six-strings.jpg", "stairway.jpg"),
-)
-
-log = logging.getLogger("mmrag")
-
-
-class EncoderReranker:
-    """A :class:`mmrag.protocols.Reranker` over an image encoder, by default the bundled one.
-
-    It proves the path, with mixed records and picture queries, until cross-attention models
-    arrive: it looks at query and record one by one as the search has done, and so sees little that
-    the search has not.
-
-    A record is judged by its text, its caption and its picture; the best of them counts. Cosines of
-    texts with texts, of texts with pictures and of pictures with pictures lie apart, so each kind
-    is first measured by what unrelated pairs of it score in this encoder: the median of those
-    becomes 0 and their 99th percentile becomes 1. That is mapped to 0..1 by a logistic curve with
-    0.5 at 1. For words and a picture together it is the mean of
-    both scores. A record with neither text nor picture scores 0.
-    """
-
-    def __init__(self, encoder: ImageEncoder | None = None) -> None:
-        if encoder is None:
-            from mmrag.encoders.bundled import BundledEncoder
-
-            encoder = BundledEncoder()
-        self.encoder = encoder
-        self._scales: dict[tuple[Modality, Modality], tuple[float, float]] = {}
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[type[EncoderReranker], tuple[ImageEncoder]]:
-        return type(self), (self.encoder,)
-
-    @property
-    def name(self) -> str:
-        """The family of the encoder's space."""
-        return f"encoder {self.encoder.space.family}"
-
-    def rerank(
-        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
-    ) -> list[float]:
-        """One score a record in 0..1, in order.
-
-        Raises:
-            InputError: the query has neither words nor a picture.
-            SourceError: the query's picture cannot be opened.
-        """
-        query: dict[Modality, Vector] = {}
-        if text is not None and text.strip():
-            query["text"] = self.encoder.encode_texts([text], "query")[0]
-        if image is not None:
-            query["image"] = self.encoder.encode_pixels([self._pixels(image)])[0]
-        if not query:
-            raise InputError("an empty query: give words, a picture, or both")
-        return [score for batch in batched(records, BATCH) for score in self._scores(query, batch)]
-
-    def _scores(self, query: dict[Modality, Vector], records: list[Record]) -> list[float]:
-        parts = self._parts(records)
-        return [
-            math.fsum(self._best(part, query[part], found) for part in query) / len(query)
-            for found in parts
-        ]
-
-    def _best(self, part: Modality, vector: Vector, found: list[tuple[Modality, Vector]]) -> float:
-        """The score of a part of the query with what fits it best in a record."""
-        evidence = [
-            (float(vector @ other) - median) / width
-            for kind, other in found
-            for median, width in [self._scale(part, kind)]
-        ]
-        return 1 / (1 + math.exp(-STEEPNESS * (max(evidence) - 1))) if evidence else 0.0
-
-    def _parts(self, records: list[Record]) -> list[list[tuple[Modality, Vector]]]:
-        """The vectors of what each record consists of, each kind encoded in one call."""
-        found: list[list[tuple[Modality, Vector]]] = [[] for _ in records]
-        texts = [(i, text) for i, record in enumerate(records) for text in _texts(record)]
-        if texts:
-            rows = self.encoder.encode_texts([text for _, text in texts], "passage")
-            for (i, _), row in zip(texts, rows, strict=True):
-                found[i].append(("text", row))
-        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
-            opened = [(i, p) for i, p in enumerate(pool.map(self._picture, records)) if p]
-        if opened:
-            rows = self.encoder.encode_pixels([pixels for _, (pixels,) in opened])
-            for (i, _), row in zip(opened, rows, strict=True):
-                found[i].append(("image", row))
-        return found
-
-    def _picture(self, record: Record) -> tuple[Pixels] | None:
-        """The pixels of a record's picture; None where there are none to be had."""
-        if record.image is None:
-            return None
-        try:
-            return (self._pixels(record.image.uri),)
-        except MmragError as error:
-            log.warning("record %r is judged without its picture: %s", record.id, error)
-            return None
-
-    def _pixels(self, image: ImageInput) -> Pixels:
-        from mmrag import media
-
-        return self.encoder.preprocess(media.load(image, target=self.encoder.image_size).image)
-
-    def _scale(self, asked: Modality, kind: Modality) -> tuple[float, float]:
-        """How a part of a query scores with unrelated records of a kind: the median, and the way
-        from it to the 99th percentile."""
-        with self._lock:
-            if (asked, kind) not in self._scales:
-                scores = self._reference(asked, "query") @ self._reference(kind, "passage").T
-                if asked == kind:
-                    scores = scores[_unrelated(len(scores), asked)]
-                median, tail = map(float, np.quantile(scores, (0.5, 0.99)))
-                self._scales[asked, kind] = median, max(tail - median, 1e-6)
-            return self._scales[asked, kind]
-
-    def _reference(self, kind: Modality, role: Role) -> Matrix:
-        if kind == "text":
-            return self.encoder.encode_texts(REFERENCE_QUERIES, role)
-        return self.encoder.encode_pixels([self._pixels(_SAMPLE / name) for name in _PICTURES])
-
-
-def _texts(record: Record) -> list[str]:
-    return [text for text in (record.text, caption_text(record.caption)) if text.strip()]
-
-
-def _unrelated(size: int, kind: Modality) -> NDArray[np.bool_]:
-    """Which pairs of references are unrelated: not those of one with itself, and of the texts,
-    whose second half translates the first, not those of one with its translation."""
-    apart = np.subtract.outer(np.arange(size), np.arange(size))
-    pairs: NDArray[np.bool_] = (apart % (size // 2) if kind == "text" else apart) != 0
-    return pairs
+__all__ = [
+    "RERANK",
+    "CrossEncoderReranker",
+    "EncoderReranker",
+    "ItmReranker",
+    "arerank_hits",
+    "blend",
+    "evidence_score",
+    "rerank_hits",
+]

@@ -24,7 +24,7 @@ from mmrag.filters import Exists, Range
 from mmrag.fusion import rrf
 from mmrag.index import MultimodalIndex
 from mmrag.routes import ROUTES
-from mmrag.testing import FakeEncoder, MemoryStore
+from mmrag.testing import FakeEncoder, FakeReranker, MemoryStore
 from mmrag.types import Caption, Hit, ImageRef, Locator, Record, Space, key_of
 
 from .files import picture, saved
@@ -527,3 +527,15 @@ def test_a_vector_finds_what_its_words_find(index: MultimodalIndex) -> None:
             index.search_vector(unfit)  # type: ignore[arg-type]
     with pytest.raises(SpaceMismatch):
         index.search_vector(vector, encoder=FakeEncoder(8))
+
+
+def test_a_search_may_be_reranked(index: MultimodalIndex) -> None:
+    index.add([Record(f"{n}", f"shared word {n}") for n in range(80)])
+    plain = index.search("shared word 7", limit=80)
+    reranker = FakeReranker()
+    hits = index.search("shared word 7", limit=5, rerank=reranker)
+    assert len(hits) == 5
+    scores = reranker.rerank("shared word 7", None, [hit.record for hit in plain[:50]])
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores, reverse=True)[:5])
+    assert all(hit.routes[-1].route == "rerank" for hit in hits)
+    assert asyncio.run(index.asearch("shared word 7", limit=5, rerank=reranker)) == hits

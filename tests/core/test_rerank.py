@@ -18,6 +18,7 @@ from mmrag.media import data_url
 from mmrag.protocols import Captioner, Reranker
 from mmrag.references import REFERENCE_QUERIES
 from mmrag.rerank import EncoderReranker
+from mmrag.rerankers import encoder
 from mmrag.testing import FakeCaptioner, FakeEncoder, FakeReranker
 from mmrag.types import Caption, ImageRef, Record
 
@@ -113,12 +114,19 @@ def test_the_better_of_text_caption_and_picture_counts(reranker: EncoderReranker
     assert scores[0] == max(scores[1:]) == scores[3]
 
 
+def test_a_caption_without_descriptions_counts_with_what_it_has(reranker: EncoderReranker) -> None:
+    """As one by a reader of text in pictures."""
+    read = Record("read", caption=Caption(text_content="a cat on a sofa"))
+    text = Record("text", "a cat on a sofa")
+    assert len(set(reranker.rerank("a cat", None, [read, text]))) == 1
+
+
 def test_a_score_does_not_depend_on_the_other_records(
     reranker: EncoderReranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = reranker.rerank("a cat", None, MIXED)
     assert [reranker.rerank("a cat", None, [record])[0] for record in MIXED] == whole
-    monkeypatch.setattr(mmrag.rerank, "BATCH", 2)
+    monkeypatch.setattr(encoder, "BATCH", 2)
     assert reranker.rerank("a cat", None, MIXED) == whole
 
 
@@ -146,6 +154,8 @@ def test_queries_that_cannot_be_judged(reranker: EncoderReranker, tmp_path: Path
     for text in (None, "", " \n"):
         with pytest.raises(InputError, match="empty query"):
             reranker.rerank(text, None, MIXED)
+    with pytest.raises(InputError, match="not int"):
+        reranker.rerank(5, None, MIXED)  # type: ignore[arg-type]
     (tmp_path / "broken.png").write_bytes(saved(picture(), "PNG")[:60])
     with pytest.raises(DamagedSource):
         reranker.rerank(None, tmp_path / "broken.png", MIXED)
