@@ -3,6 +3,10 @@ PYTHON ?= python3
 PY := .venv/bin/python
 WHEEL := .venv-wheel/bin/python
 
+# What the tests need beside the base; torch only in the checkout, which has the tests of it.
+EXTRAS := dev,eval,heic,langchain,llama-index,ocr,openai,qdrant,vlm
+TORCH := export,open-clip,sentence-transformers,transformers
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test unit wheel-test check bench clean
 
@@ -15,7 +19,7 @@ help:  ## show the targets
 	@touch $@
 
 .venv/.dev: .venv/.base
-	$(PY) -m pip install -q --disable-pip-version-check -e '.[dev,qdrant,heic,langchain,llama-index]'
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS),$(TORCH)]'
 	@touch $@
 
 demo: .venv/.base  ## index the sample corpus, ask it in words and pictures, write mmrag-demo/demo.html
@@ -30,8 +34,8 @@ wheel-test: .venv/.dev  ## the quick tests against the installed wheel, from out
 	rm -rf dist .venv-wheel
 	$(PY) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	$(PYTHON) -m venv .venv-wheel
-	$(WHEEL) -m pip install -q --disable-pip-version-check "$$(ls $(CURDIR)/dist/*.whl)[dev,qdrant,heic,langchain,llama-index]"
-	cd /tmp && $(CURDIR)/$(WHEEL) -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider -m "not slow" $(CURDIR)/tests
+	$(WHEEL) -m pip install -q --disable-pip-version-check "$$(ls $(CURDIR)/dist/*.whl)[$(EXTRAS)]"
+	cd /tmp && $(CURDIR)/$(WHEEL) -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider -m "not slow and not torch" $(CURDIR)/tests
 
 check: .venv/.dev  ## style, types and the direction of imports
 	.venv/bin/ruff check .

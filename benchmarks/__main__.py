@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.figure import Benchmark, Outcome, table
 from mmrag.pipeline import threads
 
-NAMES = ("quality", "distractors", "query", "start", "index", "memory", "llama_index", "langchain", "cache")
+NAMES = ("quality", "distractors", "query", "start", "index", "memory", "llama_index", "langchain", "cache", "parts")
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

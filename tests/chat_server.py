@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["ChatServer", "ToolCall", "chat_server"]
+__all__ = ["ChatServer", "Raw", "ToolCall", "chat_server"]
 
 _DATA_URL = re.compile(r"data:([^;]*);base64,(.*)", re.S)
 
@@ -25,7 +25,19 @@ class ToolCall:
     arguments: dict[str, Any]
 
 
-Answer = str | ToolCall
+@dataclass
+class Raw:
+    """An HTTP answer as it is: any status, body and headers; after ``hang`` is set, if it is there,
+    or in two halves with that between them."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: threading.Event | None = None
+    halves: bool = False
+
+
+Answer = str | ToolCall | Raw
 
 
 @dataclass
@@ -77,7 +89,9 @@ def chat_server(
                 self._send(400, "application/json", json.dumps({"error": error}).encode())
                 return
             answer = chat.answer(body) if callable(chat.answer) else chat.answer
-            if body.get("stream"):
+            if isinstance(answer, Raw):
+                self._send_raw(answer)
+            elif body.get("stream"):
                 usage = (body.get("stream_options") or {}).get("include_usage", False)
                 self._send(200, "text/event-stream", _events(answer, usage))
             else:
@@ -90,13 +104,32 @@ def chat_server(
             self.end_headers()
             self.wfile.write(data)
 
+        def _send_raw(self, raw: Raw) -> None:
+            if raw.hang is not None and not raw.halves:
+                raw.hang.wait(10)
+            try:
+                self.send_response(raw.status)
+                headers = {"Content-Type": "application/json", **raw.headers}
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(raw.body)))
+                self.end_headers()
+                half = len(raw.body) // 2 if raw.halves else 0
+                self.wfile.write(raw.body[:half])
+                self.wfile.flush()
+                if raw.hang is not None and raw.halves:
+                    raw.hang.wait(10)
+                self.wfile.write(raw.body[half:])
+            except OSError:  # the client has gone
+                self.close_connection = True
+
         def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True  # a client keeps its connection open
     chat.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, name="chat-server")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="chat-server")
     thread.start()
     try:
         yield chat
@@ -120,7 +153,7 @@ def _refused(body: dict[str, Any], option: str) -> dict[str, str]:
     return {}
 
 
-def _completion(answer: Answer) -> bytes:
+def _completion(answer: str | ToolCall) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": None}
     reason = "stop"
     if isinstance(answer, ToolCall):
@@ -132,7 +165,7 @@ def _completion(answer: Answer) -> bytes:
     return json.dumps(whole).encode()
 
 
-def _events(answer: Answer, usage: bool) -> bytes:
+def _events(answer: str | ToolCall, usage: bool) -> bytes:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     reason = "stop"
     if isinstance(answer, ToolCall):

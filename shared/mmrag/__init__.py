@@ -17,6 +17,7 @@ from mmrag._version import __version__
 
 if TYPE_CHECKING:
     from mmrag.display import Hits
+    from mmrag.encoders import CATALOGUE, load_encoder, load_image_encoder
     from mmrag.encoders.bundled import BundledEncoder
     from mmrag.errors import MmragError
     from mmrag.filters import And, Eq, Exists, In, Not, Or, Range
@@ -25,9 +26,19 @@ if TYPE_CHECKING:
     from mmrag.routes import ROUTES
     from mmrag.stores.edge import EdgeStore
     from mmrag.stores.qdrant import QdrantStore
-    from mmrag.types import Caption, Hit, ImageRef, Locator, Record, RouteScore, Space
+    from mmrag.types import (
+        Caption,
+        Hit,
+        ImageRef,
+        Locator,
+        Record,
+        RouteScore,
+        Space,
+        TextLine,
+    )
 
 __all__ = [
+    "CATALOGUE",
     "ROUTES",
     "And",
     "BundledEncoder",
@@ -49,25 +60,32 @@ __all__ = [
     "Record",
     "RouteScore",
     "Space",
+    "TextLine",
     "__version__",
     "calibrated",
     "dbsf",
+    "load_encoder",
+    "load_image_encoder",
     "rrf",
     "weighted",
 ]
 
 _HOMES = {
+    "CATALOGUE": "encoders",
     "ROUTES": "routes",
     "BundledEncoder": "encoders.bundled",
     "EdgeStore": "stores.edge",
     "Hits": "display",
+    "load_encoder": "encoders",
+    "load_image_encoder": "encoders",
     "MmragError": "errors",
     "MultimodalIndex": "index",
     "QdrantStore": "stores.qdrant",
     **dict.fromkeys(("And", "Eq", "Exists", "In", "Not", "Or", "Range"), "filters"),
     **dict.fromkeys(("calibrated", "dbsf", "rrf", "weighted"), "fusion"),
     **dict.fromkeys(
-        ("Caption", "Hit", "ImageRef", "Locator", "Record", "RouteScore", "Space"), "types"
+        ("Caption", "Hit", "ImageRef", "Locator", "Record", "RouteScore", "Space", "TextLine"),
+        "types",
     ),
 }
 

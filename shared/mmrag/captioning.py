@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mmrag.captioners.base import caption_each
 from mmrag.encode import Prepared
-from mmrag.errors import MmragError
 from mmrag.filters import And, Eq, Filter, Where, parse_filter
 from mmrag.journal import Failure
 from mmrag.pipeline import batched
@@ -100,25 +100,10 @@ def _is_described(record: Record, captioner: str) -> bool:
 def _outcomes(captioner: Captioner, records: Sequence[Record]) -> Iterator[Caption | Exception]:
     """A caption a record, or why there is none; the same picture is described once."""
     images: dict[str, ImageInput] = {r.image.sha256: r.image.uri for r in records if r.image}
-    made = dict(zip(images, _each(captioner, list(images.values())), strict=True))
+    made = dict(zip(images, caption_each(captioner, list(images.values())), strict=True))
     for record in records:
         if record.image is not None:
             yield made[record.image.sha256]
-
-
-def _each(captioner: Captioner, images: Sequence[ImageInput]) -> Iterator[Caption | Exception]:
-    """All in one call, so that a captioner may work on several; one by one if that fails."""
-    try:
-        yield from captioner.caption(images)
-        return
-    except (MmragError, OSError):
-        if len(images) == 1:
-            log.debug("a batch of one failed", exc_info=True)
-    for image in images:
-        try:
-            yield captioner.caption([image])[0]
-        except (MmragError, OSError) as error:
-            yield error
 
 
 def _write(

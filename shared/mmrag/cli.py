@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from mmrag._version import __version__
-from mmrag.display_cards import place
-from mmrag.display_text import clip, excerpt, flowing, number, visible
+from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
+from mmrag.cli_output import err, hit_json, out, print_hit, print_json, print_report, progress
+from mmrag.display_text import visible
 from mmrag.errors import InputError, MmragError
 from mmrag.filters import And, Eq, In, Scalar
-from mmrag.types import Hit
 
 __all__ = ["app", "main"]
 
@@ -41,8 +29,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 Kb = Annotated[Path, typer.Option("--kb", help="The folder of the index.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -91,67 +77,27 @@ def _options(
         raise typer.Exit
 
 
-@app.command()
-def index(
+@app.command("index")
+def index_files(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.", show_default=False)],
     kb: Kb,
     prune: Annotated[bool, typer.Option(help="Also delete what is gone from PATHS.")] = False,
     retry: Annotated[bool, typer.Option(help="Read files again that failed before.")] = False,
+    encoder: EncoderName = None,
+    text_encoder: TextEncoderName = None,
     as_json: Json = False,
 ) -> None:
     """Index files and folders, or bring the index up to date with them."""
-    from mmrag.index import MultimodalIndex
     from mmrag.ingest import ingest
 
-    with MultimodalIndex.open(kb) as opened, _progress() as progress:
-        report = ingest(opened, paths, prune=prune, retry=retry, progress=progress)
+    with opened(kb, create=True, image=encoder, text=text_encoder) as index, progress() as bar:
+        report = ingest(index, paths, prune=prune, retry=retry, progress=bar)
     if as_json:
-        _print_json(asdict(report))
+        print_json(asdict(report))
     else:
-        out.print(
-            f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
-            f"{report.deleted} deleted, {len(report.failed)} failed in {report.seconds:.1f} s; "
-            f"the index holds {report.records} records"
-        )
-        for failure in report.failed:
-            err.print(
-                Text.assemble(
-                    (visible(failure.source), "yellow"),
-                    f": {failure.error}: {visible(failure.message)}",
-                )
-            )
+        print_report(report)
     if not report.added + report.updated + report.unchanged + report.deleted:
         raise typer.Exit(FAILED)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[..., None] | None]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not err.is_terminal:
-        yield None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files  {task.fields[records]} records  {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("looking for changes", total=None, records=0, rate="")
-
-        def show(status: Any) -> None:
-            bar.update(
-                task,
-                description="indexing",
-                completed=status.done,
-                total=status.total,
-                records=status.records,
-                rate=f"{bar.tasks[0].speed or 0:.0f} files/s",
-            )
-
-        yield show
 
 
 @app.command()
@@ -165,15 +111,16 @@ def search(
     ] = None,
     route: Annotated[list[str] | None, typer.Option(help="Only this route.")] = None,
     fusion: Annotated[str | None, typer.Option(help="How the routes are fused.")] = None,
+    encoder: EncoderName = None,
+    text_encoder: TextEncoderName = None,
     as_json: Json = False,
 ) -> None:
     """Search an index in words, with a picture, or both."""
     from mmrag.filters import Exists
-    from mmrag.index import MultimodalIndex
 
     conditions = [_condition(item) for item in where or ()]
-    with MultimodalIndex.open(kb, create=False) as opened:
-        hits = opened.search(
+    with opened(kb, image=encoder, text=text_encoder) as index:
+        hits = index.search(
             text,
             image=image,
             limit=limit,
@@ -183,14 +130,14 @@ def search(
         )
         if not hits:
             for condition in conditions:
-                if not opened.count(Exists(condition.key)):
+                if not index.count(Exists(condition.key)):
                     err.print(f"no record has the key {escape(repr(condition.key))}")
     if as_json:
-        _print_json([_hit_json(hit) for hit in hits])
+        print_json([hit_json(hit) for hit in hits])
     elif not hits:
         out.print("no hits")
     for rank, hit in enumerate([] if as_json else hits, start=1):
-        _print_hit(rank, hit, text or "")
+        print_hit(rank, hit, text or "")
 
 
 def _condition(item: str) -> Eq | In:
@@ -210,47 +157,13 @@ def _condition(item: str) -> Eq | In:
     return In(key, tuple(meant)) if len(meant) > 1 else Eq(key, value)
 
 
-def _hit_json(hit: Hit) -> dict[str, Any]:
-    record = hit.record
-    return {
-        "id": record.id,
-        "score": hit.score,
-        "modality": record.modality,
-        "source": record.source,
-        "locator": asdict(record.locator),
-        "text": record.text,
-        "routes": [asdict(route) for route in hit.routes],
-    }
-
-
-def _print_hit(rank: int, hit: Hit, query: str) -> None:
-    record = hit.record
-    head = Text.assemble(
-        (f"{rank:>2}  ", "dim"),
-        (f"{number(hit.score):<8}", "bold"),
-        (f"{record.modality:<6}", "cyan" if record.modality == "image" else "green"),
-        visible(record.source or record.id),
-        f"  {place(record.locator)}",
-    )
-    out.print(head)
-    if record.text:
-        out.print(Text(f"    {clip(flowing(excerpt(record.text, query, 160)), 160)}"))
-    routes = "  ".join(
-        f"{r.route} #{r.rank} {number(r.score)} ({r.contribution:+.2f})"
-        for r in sorted(hit.routes, key=lambda r: -r.contribution)
-    )
-    out.print(Text(f"    {routes}", "dim"))
-
-
 @app.command()
 def info(kb: Kb, as_json: Json = False) -> None:
     """Say what an index holds."""
-    from mmrag.index import MultimodalIndex
-
-    with MultimodalIndex.open(kb, create=False) as opened:
-        known = opened.info()
+    with opened(kb) as index:
+        known = index.info()
     if as_json:
-        _print_json(asdict(known))
+        print_json(asdict(known))
         return
     out.print(f"{known.records} records in {escape(str(kb))}, {known.bytes / 1e6:.1f} MB")
     for title, counts in (("modality", known.modalities), ("field", known.fields)):
@@ -258,6 +171,8 @@ def info(kb: Kb, as_json: Json = False) -> None:
             out.print(f"  {title:<9}{name:<12}{count:>9}")
     for field, space in known.encoders.items():
         out.print(f"  {'encoder':<9}{field:<12}{space}")
+    for use, name in known.names.items():
+        out.print(f"  {'named':<9}{use:<12}{escape(name)}")
     for failure in known.failed:
         out.print(f"  failed   {escape(visible(failure.source))}: {failure.error}")
 
@@ -265,10 +180,8 @@ def info(kb: Kb, as_json: Json = False) -> None:
 @app.command()
 def optimize(kb: Kb) -> None:
     """Reclaim what was deleted, and build the search graphs of a large index (takes minutes)."""
-    from mmrag.index import MultimodalIndex
-
-    with MultimodalIndex.open(kb, create=False) as opened:
-        opened.optimize()
+    with opened(kb) as index:
+        index.optimize()
 
 
 @app.command()
@@ -280,16 +193,15 @@ def demo(
     """Index the sample corpus, ask it in every way, and write a page to look at."""
     from mmrag.demo import run_demo
 
-    with _progress() as progress:
-        answers = run_demo(folder, progress)
+    with progress() as bar:
+        answers = run_demo(folder, bar)
     for heading, hits in answers:
         asked = [hits.text or "", "(with a picture)" if hits.image is not None else ""]
         out.print(Text.assemble("\n", (heading, "bold"), "  ", (" ".join(asked).strip(), "italic")))
         for rank, hit in enumerate(hits[:3], start=1):
-            _print_hit(rank, hit, hits.text or "")
+            print_hit(rank, hit, hits.text or "")
     out.print(f"\nThe same with pictures: {escape(str(folder / 'demo.html'))}")
 
 
-def _print_json(data: Any) -> None:
-    # Not through Rich, which would wrap and colour it.
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+app.command()(encoders)
+app.command()(export)

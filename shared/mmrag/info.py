@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.journal import Failure, Journal
+from mmrag.manifest import Manifest
 
 if TYPE_CHECKING:
     from mmrag.index import MultimodalIndex
@@ -17,12 +18,14 @@ __all__ = ["Info", "info"]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What an index holds. ``bytes`` is the room that its folder takes on the disk."""
+    """What an index holds. ``bytes`` is the room that its folder takes on the disk; ``names`` are
+    those of the encoders, if the command made the index with others than the bundled one."""
 
     records: int
     modalities: dict[str, int]
     fields: dict[str, int]
     encoders: dict[str, str]
+    names: dict[str, str]
     bytes: int
     failed: list[Failure]
 
@@ -35,9 +38,15 @@ def info(index: MultimodalIndex) -> Info:
         modalities={m: index.count({"modality": m}) for m in ("text", "image")},
         fields={f: store.count(having=f) for f in (*index.encoders.spaces(), "keywords")},
         encoders={f: str(space) for f, space in index.encoders.spaces().items()},
+        names=_names(index),
         bytes=0 if folder is None else sum(map(_room, folder.rglob("*"))),
         failed=_failed(index),
     )
+
+
+def _names(index: MultimodalIndex) -> dict[str, str]:
+    saved = index.store.manifest()
+    return {} if saved is None else Manifest.parse(saved).encoders
 
 
 def _failed(index: MultimodalIndex) -> list[Failure]:

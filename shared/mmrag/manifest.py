@@ -13,12 +13,17 @@ __all__ = ["Manifest"]
 
 
 class Manifest(BaseModel):
-    """Saved once by the store, checked at every opening."""
+    """Saved once by the store, checked at every opening.
+
+    ``encoders`` are the names that the command was given for them, so that it need not be told
+    again; an index that was made otherwise has none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     spaces: dict[str, Space]
+    encoders: dict[str, str] = {}
 
     @classmethod
     def parse(cls, data: object) -> Manifest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from mmrag.errors import MissingExtra
+from mmrag.errors import InputError, MissingExtra, UnknownName
 
 try:
     import torch
@@ -31,6 +31,7 @@ Forward = Callable[[Any, Inputs], "torch.Tensor"]
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _BATCH = {"cuda": 256, "mps": 64, "cpu": 32}
+_TRIAL = 8  # items that bf16 is tried on; a call of fewer tries nothing
 _SAME = 0.999  # the least cosine to fp32 at which a lower precision is taken
 _GAIN = 1.1  # and how much faster it has to be
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -41,13 +42,22 @@ log = logging.getLogger("mmrag")
 class TorchModel:
     """Runs a model over items, in batches, without gradients; gives unit vectors in float32.
 
+    Thread-safe, and picklable if the model is. A model that is not yet on the device, or not in the
+    precision, is copied there: the caller's own is only put into evaluation mode.
+
     Args:
-        model: any ``torch.nn.Module``; it is put into evaluation mode.
+        model: any ``torch.nn.Module``.
         device: ``auto`` is CUDA, then MPS, then the CPU; else a name that torch knows.
-        precision: ``auto`` is fp16 on CUDA, fp32 on MPS, and on a CPU with bf16 units bf16 if, on
-            the first batch, every vector has a cosine of 0.999 or more to that of fp32 and the
-            batch takes clearly less time; else fp32.
+        precision: ``auto`` is fp16 on CUDA and fp32 on MPS. On a CPU with bf16 units each tower
+            (each ``forward``) is tried on the first 8 items of its first call of 8 or more: it runs
+            in bf16 from then on if every vector has a cosine of 0.999 or more to that of fp32, and
+            the trial takes clearly less time; else, and before, in fp32. Both copies of the model
+            are kept.
         batch_size: how many items at once; halved, and kept so, where memory runs out.
+
+    Raises:
+        InputError: the device does not exist here, the precision is unknown (UnknownName), or the
+            batch size is no positive integer.
     """
 
     def __init__(
@@ -58,15 +68,33 @@ class TorchModel:
         precision: Precision = "auto",
         batch_size: int | Literal["auto"] = "auto",
     ) -> None:
-        self.device = torch.device(_best_device() if device == "auto" else device)
+        if precision not in ("auto", *_DTYPES):
+            raise UnknownName("precision", precision, ("auto", *_DTYPES))
+        if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"batch_size is 'auto' or 1 or more, not {batch_size!r}")
+        try:
+            self.device = torch.device(_best_device() if device == "auto" else device)
+            torch.empty(1, device=self.device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            said = str(error).split("\n")[0]
+            raise InputError(f"the device {device!r} cannot be used: {said}") from error
+        kind = self.device.type
+        self.batch_size = _BATCH.get(kind, 32) if batch_size == "auto" else batch_size
         self.digest = _digest(model)
-        self.batch_size = _BATCH.get(self.device.type, 32) if batch_size == "auto" else batch_size
-        self._lock = threading.Lock()
-        self._settled = not (precision == "auto" and self.device.type == "cpu" and _has_bf16())
+        self._may_lower = precision == "auto" and kind == "cpu" and _has_bf16()
         if precision == "auto":
-            precision = "fp16" if self.device.type == "cuda" else "fp32"
-        self.precision: str = precision
-        self._model = model.eval().requires_grad_(False).to(self.device, _DTYPES[precision])
+            precision = "fp16" if kind == "cuda" else "fp32"
+        self._model = _placed(model.eval(), self.device, _DTYPES[precision])
+        self._low: Any = None  # the copy in bf16, once a tower has taken it
+        self._lowered: dict[Any, bool] = {}  # by tower
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was found out on one machine may not hold on the next one.
+        return {**self.__dict__, "_lock": None, "_low": None, "_lowered": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def encode(
         self, forward: Forward, items: Sequence[Item], collate: Callable[[list[Item]], Inputs]
@@ -83,22 +111,60 @@ class TorchModel:
             size = self.batch_size
             batch = list(items[start : start + size])
             try:
-                rows.append(self._batch(forward, collate(batch)))
-            except RuntimeError as error:
-                if len(batch) == 1 or not any(said in str(error).lower() for said in _NO_MEMORY):
-                    raise
-                self._smaller(size)
+                model = self._for(forward, batch, collate)
+                rows.append(self._run(model, forward, collate(batch)))
+                start += len(batch)
                 continue
-            start += len(batch)
+            except (RuntimeError, MemoryError) as error:
+                if len(batch) == 1 or not _no_memory(error):
+                    raise
+            self._smaller(size)  # here, where the error no longer holds on to the batch
         return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
-    def _batch(self, forward: Forward, inputs: Inputs) -> Matrix:
-        if not self._settled:
+    def precision_of(self, forward: Forward) -> str:
+        """What a tower runs in by now: ``fp32``, ``fp16`` or ``bf16``."""
+        model = self._low if self._lowered.get(_tower(forward)) else self._model
+        dtype = next(model.parameters()).dtype
+        return next(name for name, known in _DTYPES.items() if known == dtype)
+
+    def _for(
+        self, forward: Forward, items: list[Item], collate: Callable[[list[Item]], Inputs]
+    ) -> Any:
+        """The copy of the model that this tower runs in."""
+        if not self._may_lower:
+            return self._model
+        tower = _tower(forward)
+        if tower not in self._lowered and len(items) >= _TRIAL:
             with self._lock:
-                if not self._settled:
-                    self._settle(forward, inputs)
-                    self._settled = True
-        return self._run(self._model, forward, inputs)
+                if tower not in self._lowered:
+                    self._lowered[tower] = self._pays(forward, collate(items[:_TRIAL]))
+        return self._low if self._lowered.get(tower) else self._model
+
+    def _pays(self, forward: Forward, inputs: Inputs) -> bool:
+        """Whether bf16 gives the same vectors in less time."""
+        try:
+            low = self._low or _placed(self._model, self.device, torch.bfloat16)
+            before, slow = self._timed(self._model, forward, inputs)
+            now, fast = self._timed(low, forward, inputs)
+        except RuntimeError as error:  # a layer without bf16, or no memory for the copy
+            log.debug("bf16 is not taken: %s", error)
+            return False
+        same = float((before * now).sum(axis=1).min())
+        log.debug("bf16: lowest cosine %.5f, %.2f times as fast", same, slow / fast)
+        pays = same >= _SAME and slow >= _GAIN * fast
+        if pays:
+            self._low = low
+        return pays
+
+    def _timed(self, model: Any, forward: Forward, inputs: Inputs) -> tuple[Matrix, float]:
+        """The vectors, and the better of two times after one to warm up."""
+        found = self._run(model, forward, inputs)
+        times = []
+        for _ in range(2):
+            started = time.perf_counter()
+            self._run(model, forward, inputs)
+            times.append(time.perf_counter() - started)
+        return found, min(times)
 
     def _run(self, model: Any, forward: Forward, inputs: Inputs) -> Matrix:
         with torch.inference_mode():
@@ -107,31 +173,20 @@ class TorchModel:
             unit: Matrix = torch.nn.functional.normalize(found, dim=-1).cpu().numpy()
         return unit
 
-    def _settle(self, forward: Forward, inputs: Inputs) -> None:
-        """Take bf16 if it gives the same vectors in less time."""
-        trial = copy.deepcopy(self._model).to(torch.bfloat16)
-        try:
-            before, now = (self._timed(m, forward, inputs) for m in (self._model, trial))
-        except RuntimeError as error:  # a layer without bf16
-            log.debug("bf16 is not taken: %s", error)
-            return
-        same = float((before[0] * now[0]).sum(axis=1).min())
-        gain = before[1] / now[1]
-        log.debug("bf16: lowest cosine %.5f, %.2f times as fast", same, gain)
-        if same >= _SAME and gain >= _GAIN:
-            self._model, self.precision = trial, "bf16"
-
-    def _timed(self, model: Any, forward: Forward, inputs: Inputs) -> tuple[Matrix, float]:
-        self._run(model, forward, inputs)
-        started = time.perf_counter()
-        found = self._run(model, forward, inputs)
-        return found, time.perf_counter() - started
-
     def _smaller(self, size: int) -> None:
         self.batch_size = max(1, min(self.batch_size, size // 2))
         log.warning("memory ran out with %d at once: going on with %d", size, self.batch_size)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _tower(forward: Forward) -> Any:
+    """The same for a function that is made anew for every call, as a lambda or a method is."""
+    return getattr(forward, "__code__", forward)
+
+
+def _no_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(said in str(error).lower() for said in _NO_MEMORY)
 
 
 def _best_device() -> str:
@@ -144,6 +199,18 @@ def _has_bf16() -> bool:
     """Whether this CPU has instructions for bf16: without them it is slower than fp32."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def _placed(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """The model itself if all of it is there already, else a copy that shares no weight."""
+    placed = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        new = tensor.detach().to(device, dtype if tensor.is_floating_point() else None)
+        if new.data_ptr() != tensor.data_ptr() or new.device != tensor.device:
+            is_weight = isinstance(tensor, torch.nn.Parameter)
+            placed[id(tensor)] = torch.nn.Parameter(new, False) if is_weight else new
+    # Copying around these tensors, a copy in the old precision is never made.
+    return copy.deepcopy(model, placed) if placed else model
 
 
 def _moved(inputs: Inputs, device: Any, dtype: Any) -> Inputs:

@@ -1,0 +1,1 @@
+"""Captioners that need no framework: a vision model's, OCR, tags, and several of them together."""

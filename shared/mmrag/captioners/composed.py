@@ -1,0 +1,139 @@
+"""Composed: several captioners as one, each adding what it is good at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from mmrag.captioners.base import OneByOne, PartialCaption, caption_one
+from mmrag.errors import InputError, SourceError, UnknownName
+from mmrag.media import ImageInput
+from mmrag.protocols import Captioner
+from mmrag.types import Caption
+
+__all__ = ["CAPTIONERS", "Composed", "merged", "parse_captioners"]
+
+CAPTIONERS = ("ocr", "tags", "vlm")
+"""The names that :func:`parse_captioners` knows, in the order in which they work."""
+
+
+class Composed(OneByOne):
+    """A :class:`mmrag.protocols.Captioner` made of several, which see each picture in order.
+
+    >>> Composed([OcrCaptioner(), TagCaptioner()]).caption(["sign.jpg"])  # doctest: +SKIP
+
+    Their captions are put together by :func:`merged`. Where a part fails, the others still work;
+    the outcome is then a :class:`~mmrag.captioners.base.PartialCaption`, which has what they made
+    and what failed. With each part in a :class:`~mmrag.captioners.cache.CachedCaptioner`, a second
+    run asks only those that failed.
+
+    Raises:
+        InputError: there are no parts, the same one twice, or something that is no captioner.
+    """
+
+    prompt_version: ClassVar[str] = "merge 1"
+
+    def __init__(self, parts: Sequence[Captioner]) -> None:
+        self.parts = tuple(parts)
+        if not self.parts:
+            raise InputError("give at least one captioner")
+        for part in self.parts:
+            if not (hasattr(part, "caption") and isinstance(getattr(part, "name", None), str)):
+                raise InputError(f"a {type(part).__name__} is no captioner: it has no caption()")
+        names = [part.name for part in self.parts]
+        if len(set(names)) < len(names):
+            raise InputError(f"each captioner once, not {', '.join(names)}")
+        self.concurrency = max(getattr(part, "concurrency", 1) for part in self.parts)
+
+    @property
+    def name(self) -> str:
+        """The names of the parts."""
+        return " + ".join(part.name for part in self.parts)
+
+    def one(self, image: ImageInput) -> Caption:
+        """What all parts say of one picture.
+
+        Raises:
+            SourceError: the picture cannot be opened.
+            PartialCaption: some parts have failed.
+            Exception: what the part raises, where there is but one.
+        """
+        made: list[Caption] = []
+        failures: dict[str, Exception] = {}
+        for part in self.parts:
+            try:
+                made.append(caption_one(part, image))
+            except SourceError:
+                raise  # no part can open it
+            except Exception as error:  # of any class: it may be a foreign captioner's
+                failures[part.name] = error
+        if not failures:
+            return merged(made)
+        if len(self.parts) == 1:
+            raise failures[self.parts[0].name]
+        raise PartialCaption(merged(made), failures)
+
+
+def merged(captions: Sequence[Caption]) -> Caption:
+    """One caption of several of the same picture.
+
+    ``brief`` and ``detailed`` are those of the last that has them; keywords are united, those of
+    the last first; the text is the one with the most letters, which is the OCR's where a model has
+    skipped some, and with it its lines; a data point that several have is the last one's.
+
+    >>> merged([Caption(text_content="Sale 50 %"), Caption("A sign", "A red sign.", ("sign",))])
+    Caption(brief='A sign', detailed='A red sign.', keywords=('sign',), text_content='Sale 50 %', \
+data_points={}, lines=())
+    """
+    latest = list(reversed(captions))
+    words = {word.casefold(): word for caption in captions for word in reversed(caption.keywords)}
+    points = {name: value for caption in captions for name, value in caption.data_points.items()}
+    # Of as many letters, the text with its places is as good, and says more.
+    read = max(latest, key=lambda c: (_letters(c.text_content), bool(c.lines)), default=Caption())
+    return Caption(
+        brief=next((c.brief for c in latest if c.brief.strip()), ""),
+        detailed=next((c.detailed for c in latest if c.detailed.strip()), ""),
+        keywords=tuple(reversed(words.values())),
+        text_content=read.text_content,
+        data_points=points,
+        lines=read.lines,
+    )
+
+
+def _letters(text: str) -> int:
+    return sum(letter.isalnum() for letter in text)
+
+
+def parse_captioners(names: str, *, vlm: Captioner | None = None) -> OneByOne:
+    """The captioner that a command line names, as ``"ocr,tags,vlm"``.
+
+    They work in the order of :data:`CAPTIONERS`, whatever the order of the names.
+
+    >>> parse_captioners("tags,ocr").name                                 # doctest: +SKIP
+    'ocr rapidocr-3.10.0 1 ... + tags mmrag-bundled-1 ...'
+
+    Raises:
+        UnknownName: a name is not among them.
+        InputError: there is no name, or ``vlm`` is among them and there is no such captioner.
+        MissingExtra: what one of them needs is not installed.
+    """
+    asked = {name.strip().lower() for name in names.split(",") if name.strip()}
+    for name in sorted(asked):
+        if name not in CAPTIONERS:
+            raise UnknownName("captioner", name, CAPTIONERS)
+    if not asked:
+        raise InputError(f"name at least one captioner: {', '.join(CAPTIONERS)}")
+    if "vlm" in asked and vlm is None:
+        raise InputError("vlm needs a vision model: give its endpoint and its name")
+    made: Mapping[str, Captioner | None] = {"vlm": vlm}
+    return Composed([made.get(name) or _offline(name) for name in CAPTIONERS if name in asked])
+
+
+def _offline(name: str) -> Captioner:
+    if name == "ocr":
+        from mmrag.captioners.ocr import OcrCaptioner
+
+        return OcrCaptioner()
+    from mmrag.captioners.tags import TagCaptioner
+
+    return TagCaptioner()

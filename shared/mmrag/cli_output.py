@@ -1,0 +1,118 @@
+"""What the command prints: hits, reports, progress, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mmrag.display_cards import place
+from mmrag.display_text import clip, excerpt, flowing, number, visible
+
+if TYPE_CHECKING:
+    from mmrag.report import Report
+    from mmrag.types import Hit
+
+__all__ = ["err", "hit_json", "out", "print_hit", "print_json", "print_report", "progress"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[..., None] | None]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    if not err.is_terminal:
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files  {task.fields[records]} records  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("looking for changes", total=None, records=0, rate="")
+
+        def show(status: Any) -> None:
+            bar.update(
+                task,
+                description="indexing",
+                completed=status.done,
+                total=status.total,
+                records=status.records,
+                rate=f"{bar.tasks[0].speed or 0:.0f} files/s",
+            )
+
+        yield show
+
+
+def print_report(report: Report) -> None:
+    """What a run of ingestion did, and each file that failed."""
+    out.print(
+        f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+        f"{report.deleted} deleted, {len(report.failed)} failed in {report.seconds:.1f} s; "
+        f"the index holds {report.records} records"
+    )
+    for failure in report.failed:
+        err.print(
+            Text.assemble(
+                (visible(failure.source), "yellow"),
+                f": {failure.error}: {visible(failure.message)}",
+            )
+        )
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON data."""
+    record = hit.record
+    return {
+        "id": record.id,
+        "score": hit.score,
+        "modality": record.modality,
+        "source": record.source,
+        "locator": asdict(record.locator),
+        "text": record.text,
+        "routes": [asdict(route) for route in hit.routes],
+    }
+
+
+def print_hit(rank: int, hit: Hit, query: str) -> None:
+    """A hit in three lines: where it is, what it says, why it was found."""
+    record = hit.record
+    head = Text.assemble(
+        (f"{rank:>2}  ", "dim"),
+        (f"{number(hit.score):<8}", "bold"),
+        (f"{record.modality:<6}", "cyan" if record.modality == "image" else "green"),
+        visible(record.source or record.id),
+        f"  {place(record.locator)}",
+    )
+    out.print(head)
+    if record.text:
+        out.print(Text(f"    {clip(flowing(excerpt(record.text, query, 160)), 160)}"))
+    routes = "  ".join(
+        f"{r.route} #{r.rank} {number(r.score)} ({r.contribution:+.2f})"
+        for r in sorted(hit.routes, key=lambda r: -r.contribution)
+    )
+    out.print(Text(f"    {routes}", "dim"))
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON; not through Rich, which would wrap and colour it."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
