@@ -19,7 +19,20 @@ from pathlib import Path
 from benchmarks.figure import Benchmark, Outcome, table
 from mmrag.pipeline import threads
 
-NAMES = ("quality", "distractors", "query", "start", "index", "memory", "llama_index", "langchain", "cache", "parts")
+NAMES = (
+    "quality",
+    "distractors",
+    "long_text",
+    "query",
+    "start",
+    "index",
+    "memory",
+    "encoders",
+    "llama_index",
+    "langchain",
+    "cache",
+    "parts",
+)
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 

@@ -27,9 +27,11 @@ from llama_index.core.schema import (
 
 from llama_index_mm.convert_images import image_of, opened_image, put_back, take_out
 from mmrag.attachments import FILES_KEY
+from mmrag.captions import full_text
 from mmrag.errors import InputError
 from mmrag.metadata import (
     CAPTION_KEY,
+    CAPTION_TEXT_KEY,
     LOCATOR_KEY,
     TRACE_KEY,
     caption_of,
@@ -227,12 +229,15 @@ def _new_node(record: Record) -> BaseNode:
         facts[LOCATOR_KEY] = where
     if record.caption is not None:
         facts[CAPTION_KEY] = caption_to_dict(record.caption)
+        facts[CAPTION_TEXT_KEY] = full_text(record.caption)
     common: dict[str, Any] = {
         "id_": record.id,
         "text": record.text,
         "metadata": {**facts, **record.metadata},
         "excluded_embed_metadata_keys": list(facts),
-        "excluded_llm_metadata_keys": [k for k in ("file_path", LOCATOR_KEY) if k in facts],
+        "excluded_llm_metadata_keys": [
+            k for k in ("file_path", LOCATOR_KEY, CAPTION_KEY) if k in facts
+        ],
     }
     if record.image is None:
         return TextNode(**common)

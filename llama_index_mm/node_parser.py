@@ -27,13 +27,11 @@ from mmrag.captions import full_text
 from mmrag.errors import InputError, SourceError
 from mmrag.identity import digest_of
 from mmrag.media import ImageInput
-from mmrag.metadata import CAPTION_KEY, caption_of, caption_to_dict
+from mmrag.metadata import CAPTION_KEY, CAPTION_TEXT_KEY, caption_of, caption_to_dict
 from mmrag.types import Caption
 
-__all__ = ["CAPTION_TEXT_KEY", "COLLECTION", "CaptionNodeParser", "ImageSafe"]
+__all__ = ["COLLECTION", "CaptionNodeParser", "ImageSafe"]
 
-CAPTION_TEXT_KEY = "image_caption"
-"""Node metadata: all that the caption says, as the text that a language model is shown."""
 COLLECTION = "captions"
 """The collection of the cache."""
 

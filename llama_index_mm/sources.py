@@ -8,11 +8,10 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, ImageNode, Node, NodeWithScore, QueryBundle
 
 from llama_index_mm.convert import image_of
-from llama_index_mm.node_parser import CAPTION_TEXT_KEY
 from mmrag.captions import full_text
 from mmrag.errors import MmragError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
-from mmrag.metadata import CAPTION_KEY, caption_of
+from mmrag.metadata import CAPTION_KEY, CAPTION_TEXT_KEY, caption_of
 from mmrag.sniff import sniff
 
 __all__ = ["NumberSources"]

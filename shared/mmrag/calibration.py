@@ -12,10 +12,11 @@ of its own. So each route is measured by what *unrelated* pairs score in it:
   everything about it. ``crowd`` grows with the number of records searched, as the best of many
   unrelated scores does: ``sqrt(2 ln n)`` standard deviations for normal ones, counted from the
   size of the sample.
-* keywords: ``evidence = share ** 3 / 2``, from the share of the information in the query
-  (``ln(1 + n)`` a token, the most that an inverse document frequency can be) that the BM25 score
-  amounts to. A common word of a long query says next to nothing, a part number that stands in
-  one record says it all.
+* keywords: ``evidence = 4 * share ** 2 * min(1, information / 1.6) ** 2``. ``information`` is the
+  BM25 score in units of ``ln(1 + n)``, the most that an inverse document frequency can be and what
+  singles out one record of ``n``; ``share`` is that over the number of tokens in the query. So a
+  common word of a long query says next to nothing, one rare word something, and a line of a
+  picture's text that has all the words of the query outweighs whatever else resembles them.
 
 The alternatives and their figures on the development set are in the README.
 """
@@ -52,6 +53,8 @@ TAIL_SIGMAS = 3.17  # the mean of a normal distribution above its 99.8th percent
 OWN = 1 / 3  # how far the centre moves to the query's own mean; less where the sample is small
 OWN_HALF = 10
 FEWEST_PAIRS = 30
+KEYWORDS_MOST = 4.0
+KEYWORDS_SURE = 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,13 @@ def dense_evidence(
 
 
 def keyword_evidence(scores: Sequence[float], tokens: int, population: int) -> tuple[float, ...]:
-    """The evidence in BM25 scores for a query of so many distinct tokens, from 0 to 0.5."""
-    attainable = max(1, tokens) * math.log1p(max(1, population))
-    return tuple(min(1.0, max(0.0, score) / attainable) ** 3 / 2 for score in scores)
+    """The evidence in BM25 scores for a query of so many distinct tokens, from 0 to 4."""
+    single = math.log1p(max(1, population))
+    found = [max(0.0, score) / single for score in scores]
+    return tuple(
+        KEYWORDS_MOST * min(1.0, f / max(1, tokens)) ** 2 * min(1.0, f / KEYWORDS_SURE) ** 2
+        for f in found
+    )
 
 
 def _extreme(n: int) -> float:
@@ -205,7 +212,7 @@ class Calibrator:
                 return kept
         made = encoder.encode_texts(REFERENCE_QUERIES, "query")
         if file is not None:
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
                 np.save(part, made, allow_pickle=False)
             Path(part.name).replace(file)

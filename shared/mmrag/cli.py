@@ -12,7 +12,9 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from mmrag import cli_ask, cli_caption, cli_eval
 from mmrag._version import __version__
+from mmrag.cli_caption import CaptionLanguage, CaptionNames, VlmName, VlmUrl
 from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
 from mmrag.cli_output import err, hit_json, out, print_hit, print_json, print_report, progress
 from mmrag.display_text import visible
@@ -85,18 +87,32 @@ def index_files(
     retry: Annotated[bool, typer.Option(help="Read files again that failed before.")] = False,
     encoder: EncoderName = None,
     text_encoder: TextEncoderName = None,
+    caption: CaptionNames = None,
+    vlm: VlmName = None,
+    vlm_url: VlmUrl = None,
+    caption_language: CaptionLanguage = None,
     as_json: Json = False,
 ) -> None:
     """Index files and folders, or bring the index up to date with them."""
     from mmrag.ingest import ingest
 
-    with opened(kb, create=True, image=encoder, text=text_encoder) as index, progress() as bar:
-        report = ingest(index, paths, prune=prune, retry=retry, progress=bar)
+    captioner = cli_caption.captioner_asked(caption, vlm, vlm_url, caption_language)
+    captions = None
+    with opened(kb, create=True, image=encoder, text=text_encoder) as index:
+        with progress() as bar:
+            report = ingest(index, paths, prune=prune, retry=retry, progress=bar)
+        if not as_json:
+            print_report(report)
+        if captioner is not None:
+            captions = cli_caption.add_captions(index, captioner)
     if as_json:
-        print_json(asdict(report))
-    else:
-        print_report(report)
+        more = {} if captions is None else {"captions": asdict(captions)}
+        print_json({**asdict(report), **more})
+    elif captions is not None:
+        cli_caption.print_captions(captions)
     if not report.added + report.updated + report.unchanged + report.deleted:
+        raise typer.Exit(FAILED)
+    if captions is not None and captions.failed and not captions.captioned + captions.kept:
         raise typer.Exit(FAILED)
 
 
@@ -111,6 +127,14 @@ def search(
     ] = None,
     route: Annotated[list[str] | None, typer.Option(help="Only this route.")] = None,
     fusion: Annotated[str | None, typer.Option(help="How the routes are fused.")] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Put the best into the order of encoder, cross-encoder:MODEL, "
+            "itm or itm:MODEL; 'mmrag eval --rerank' says whether that pays.",
+        ),
+    ] = None,
     encoder: EncoderName = None,
     text_encoder: TextEncoderName = None,
     as_json: Json = False,
@@ -127,6 +151,7 @@ def search(
             where=And(tuple(conditions)) if conditions else None,
             routes=route or None,
             fusion=fusion,
+            rerank=None if rerank is None else cli_eval.reranker_named(rerank, index),
         )
         if not hits:
             for condition in conditions:
@@ -205,3 +230,6 @@ def demo(
 
 app.command()(encoders)
 app.command()(export)
+cli_ask.register(app)
+cli_caption.register(app)
+cli_eval.register(app)

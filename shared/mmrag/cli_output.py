@@ -22,10 +22,11 @@ from rich.text import Text
 
 from mmrag.display_cards import place
 from mmrag.display_text import clip, excerpt, flowing, number, visible
+from mmrag.metadata import route_to_dict
 
 if TYPE_CHECKING:
     from mmrag.report import Report
-    from mmrag.types import Hit
+    from mmrag.types import Hit, RouteScore
 
 __all__ = ["err", "hit_json", "out", "print_hit", "print_json", "print_report", "progress"]
 
@@ -34,8 +35,11 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 @contextmanager
-def progress() -> Iterator[Callable[..., None] | None]:
-    """A progress bar on a terminal; nothing elsewhere."""
+def progress(
+    doing: str = "indexing", things: str = "files", made: str = "records"
+) -> Iterator[Callable[..., None] | None]:
+    """A progress bar on a terminal; nothing elsewhere. It counts ``things`` and what is made of
+    them."""
     if not err.is_terminal:
         yield None
         return
@@ -44,20 +48,21 @@ def progress() -> Iterator[Callable[..., None] | None]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("files  {task.fields[records]} records  {task.fields[rate]}"),
+        TextColumn(f"{things}  {{task.fields[records]}} {made}  {{task.fields[rate]}}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("looking for changes", total=None, records=0, rate="")
 
         def show(status: Any) -> None:
+            speed = bar.tasks[0].speed or 0
             bar.update(
                 task,
-                description="indexing",
+                description=doing,
                 completed=status.done,
                 total=status.total,
                 records=status.records,
-                rate=f"{bar.tasks[0].speed or 0:.0f} files/s",
+                rate=f"{speed:.{0 if speed >= 10 else 1}f} {things}/s",
             )
 
         yield show
@@ -89,7 +94,7 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "source": record.source,
         "locator": asdict(record.locator),
         "text": record.text,
-        "routes": [asdict(route) for route in hit.routes],
+        "routes": [route_to_dict(route) for route in hit.routes],
     }
 
 
@@ -106,11 +111,13 @@ def print_hit(rank: int, hit: Hit, query: str) -> None:
     out.print(head)
     if record.text:
         out.print(Text(f"    {clip(flowing(excerpt(record.text, query, 160)), 160)}"))
-    routes = "  ".join(
-        f"{r.route} #{r.rank} {number(r.score)} ({r.contribution:+.2f})"
-        for r in sorted(hit.routes, key=lambda r: -r.contribution)
-    )
+    routes = "  ".join(map(_said, sorted(hit.routes, key=lambda r: -r.contribution)))
     out.print(Text(f"    {routes}", "dim"))
+
+
+def _said(route: RouteScore) -> str:
+    parts = f" in {', '.join(route.parts)}" if route.parts else ""
+    return f"{route.route} #{route.rank} {number(route.score)} ({route.contribution:+.2f}){parts}"
 
 
 def print_json(data: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.display_assets import ROUTE_COLOURS
+from mmrag.display_marks import inside, line_marks
 from mmrag.display_text import clip, clock, excerpt, flowing, marked, matches, number, visible
 from mmrag.types import Caption, Hit, Locator, Record, RouteScore
 
@@ -97,9 +98,12 @@ def _is_file(path: str | Path) -> bool:
 
 def _media(record: Record, query: str) -> str:
     if record.image is not None:
-        fit = "mmrag-picture mmrag-cover" if _crops_well(record) else "mmrag-picture"
+        covers = _crops_well(record)
+        fit = "mmrag-picture mmrag-cover" if covers else "mmrag-picture"
         shown = picture(record.image.uri, record.image.uri, fit)
-        return f'<div class="mmrag-media">{shown}</div>'
+        marks = line_marks(record, query, covers) if shown.startswith("<img") else ""
+        style = ' style="position:relative"' if marks else ""
+        return f'<div class="mmrag-media"{style}>{shown}{marks}</div>'
     passage = excerpt(flowing(record.text), query, _PASSAGE)
     shown = marked(passage, query) or '<span class="mmrag-quiet">no text</span>'
     passage = f'<div class="mmrag-passage" dir="auto">{shown}</div>'
@@ -138,10 +142,10 @@ def _where(record: Record) -> str:
 
 def _page_icon(locator: Locator) -> str:
     """A small page with the figure's box on it."""
-    box = locator.bbox
-    if box is None or not all(map(math.isfinite, box)):
+    box = None if locator.bbox is None else inside(locator.bbox)
+    if box is None:
         return ""
-    left, top, right, bottom = (min(1.0, max(0.0, side)) for side in box)
+    left, top, right, bottom = box
     across, down = f"{left:.0%} to {right:.0%}", f"{top:.0%} to {bottom:.0%}"
     x, y = 1 + 22 * left, 1 + 30 * top
     width, height = max(2.0, 22 * (right - left)), max(2.0, 30 * (bottom - top))

@@ -23,6 +23,7 @@ __all__ = ["FUSIONS", "Fused", "Fusion", "calibrated", "dbsf", "fusion_named", "
 RRF_K = 60
 KEYWORDS = "keywords"
 NOISE = 1.0
+AGAIN = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,9 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     half of what other dense routes have above 1, the level that unrelated records hardly ever
     reach. So a route with nothing to say moves nothing, and two fields are not two votes.
 
+    Keywords count whole where nothing else has judged what a record says, as the text that OCR
+    reads in a picture, and a third where a dense route has: those are the same words once more.
+
     Raises:
         InputError: a ranking was not calibrated.
     """
@@ -121,11 +125,17 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     def share(votes: list[Vote]) -> list[float]:
         if len(votes) == 1:
             return [votes[0].value]
-        best = max((v for v in votes if v.route != KEYWORDS), key=_strength, default=None)
-        return [
-            v.value if v is best or v.route == KEYWORDS else max(0.0, v.value - NOISE) / 2
-            for v in votes
-        ]
+        dense = [vote for vote in votes if vote.route != KEYWORDS]
+        best = max(dense, key=_strength, default=None)
+        judged = any(_channel(vote.route) == "text" for vote in dense)
+        keywords = AGAIN if judged else 1.0
+
+        def part(vote: Vote) -> float:
+            if vote.route == KEYWORDS:
+                return keywords * vote.value
+            return vote.value if vote is best else max(0.0, vote.value - NOISE) / 2
+
+        return [part(vote) for vote in votes]
 
     return _fuse(rankings, _evidence, share)
 

@@ -6,7 +6,7 @@ Both frameworks keep metadata as one dict; what stands in it for mmrag is under 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +16,7 @@ from mmrag.types import Caption, Hit, Json, Locator, RouteScore
 
 __all__ = [
     "CAPTION_KEY",
+    "CAPTION_TEXT_KEY",
     "LOCATOR_KEY",
     "TRACE_KEY",
     "caption_of",
@@ -29,6 +30,8 @@ __all__ = [
 
 CAPTION_KEY = "mmrag_caption"
 """The caption of the picture, as a dict of the fields of a ``Caption``."""
+CAPTION_TEXT_KEY = "image_caption"
+"""All that the caption says, as the text that a language model is shown."""
 LOCATOR_KEY = "mmrag_locator"
 """Where in its source it stands, as a dict of the fields of a ``Locator``."""
 TRACE_KEY = "mmrag_routes"
@@ -48,12 +51,16 @@ def caption_of(metadata: Mapping[str, Json]) -> Caption | None:
 
 
 def caption_to_dict(caption: Caption) -> dict[str, Json]:
-    """A caption as it stands in such metadata."""
-    return {
-        **asdict(replace(caption, data_points={})),
+    """A caption as it stands in such metadata; its ``lines`` only if there are any."""
+    said = {
+        "brief": caption.brief,
+        "detailed": caption.detailed,
         "keywords": list(caption.keywords),
+        "text_content": caption.text_content,
         "data_points": dict(caption.data_points),
     }
+    lines = [{"text": line.text, "bbox": list(line.bbox)} for line in caption.lines]
+    return said | ({"lines": lines} if lines else {})
 
 
 def locator_of(metadata: Mapping[str, Json]) -> Locator:

@@ -19,6 +19,7 @@ __all__ = [
     "Role",
     "RouteScore",
     "Space",
+    "TextLine",
     "key_of",
 ]
 
@@ -74,14 +75,40 @@ class Locator:
 
 
 @dataclass(frozen=True, slots=True)
+class TextLine:
+    """A piece of text that stands in a picture, and where: ``bbox`` is (left, top, right, bottom)
+    as fractions 0..1 of the picture as displayed."""
+
+    text: str
+    bbox: tuple[float, float, float, float]
+
+    def within(self, place: Locator) -> Locator:
+        """Where the line stands on the page of which the picture is the part at ``place``.
+
+        >>> line = TextLine("12 %", (0.5, 0, 1, 0.5))
+        >>> line.within(Locator(page=3, bbox=(0, 0.5, 0.5, 1)))
+        Locator(page=3, bbox=(0.25, 0.5, 0.5, 0.75), start_s=None, end_s=None)
+        """
+        left, top, right, bottom = place.bbox or (0.0, 0.0, 1.0, 1.0)
+        width, height = right - left, bottom - top
+        x0, y0, x1, y1 = self.bbox
+        bbox = (left + x0 * width, top + y0 * height, left + x1 * width, top + y1 * height)
+        return Locator(place.page, bbox, place.start_s, place.end_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Caption:
-    """What a picture shows and says: its own field, never spliced into a record's text."""
+    """What a picture shows and says: its own field, never spliced into a record's text.
+
+    ``lines`` are what OCR has read, line by line, with the place of each in the picture; what stands side by side, as the cells of a table, are lines of their own.
+    """
 
     brief: str = ""
     detailed: str = ""
     keywords: tuple[str, ...] = ()
     text_content: str = ""
     data_points: Mapping[str, str] = field(default_factory=dict)
+    lines: tuple[TextLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

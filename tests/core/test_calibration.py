@@ -66,13 +66,17 @@ def test_dense_evidence_is_invariant_to_the_scale_of_a_route() -> None:
     assert scaled == pytest.approx(plain)
 
 
-def test_keyword_evidence_is_half_the_cubed_share_of_the_querys_information() -> None:
-    most = 2 * math.log1p(1000)
-    assert keyword_evidence([most / 2, 2 * most, 0.0], tokens=2, population=1000) == (
-        pytest.approx(1 / 16),
-        0.5,
+def test_keyword_evidence_goes_by_share_and_by_information() -> None:
+    single = math.log1p(1000)  # what singles out one of a thousand records
+    scores = [single, 2 * single, 4 * single, 0.0]
+    assert keyword_evidence(scores, tokens=2, population=1000) == (
+        pytest.approx(4 * (1 / 2) ** 2 * (1 / 1.6) ** 2),  # one of two words
+        4.0,  # both: the whole query, and more than is needed to be sure
+        4.0,
         0.0,
     )
+    # A single word is all of its query, and yet not as sure.
+    assert keyword_evidence([single], tokens=1, population=1000) == (pytest.approx(4 / 1.6**2),)
 
 
 def test_reference_queries_are_many_and_in_both_languages() -> None:

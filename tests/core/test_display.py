@@ -15,7 +15,7 @@ from mmrag.display_assets import ROUTE_COLOURS
 from mmrag.display_cards import CARDS, place
 from mmrag.display_text import clip, clip_words, clock, columns, excerpt, flowing, marked, number
 from mmrag.routes import ROUTES
-from mmrag.types import Caption, Hit, ImageRef, Locator, Record, RouteScore
+from mmrag.types import Caption, Hit, ImageRef, Locator, Record, RouteScore, TextLine
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -242,6 +242,23 @@ class TestGallery:
     def test_the_query_is_marked_in_texts_and_captions(self, cat: Path) -> None:
         hits = [text_hit("A cat sat."), text_hit("一只小猫"), image_hit(cat, "A cat")]
         assert Page(hits_html(hits, query="cats 猫")).marks == ["cat", "猫", "cat"]
+
+    def test_lines_that_match_are_marked_where_they_stand(self, cat: Path) -> None:
+        read = (
+            TextLine("Total due", (0.25, 0.5, 0.75, 1.5)),
+            TextLine("Invoice", (0, 0, 1, 0.5)),
+            TextLine("total", (float("nan"), 0, 1, 1)),
+        )
+        image = ImageRef(str(cat), "0" * 64, "image/jpeg", 40, 30)
+        hit = Hit(Record("i", image=image, caption=Caption(lines=read)), 0.5, ())
+        page = assert_inert(hits_html([hit], query="the totals"))
+        assert page.values("viewbox") == ["0 0 40 30"]
+        assert page.values("preserveaspectratio") == ["xMidYMid slice"]
+        sides = [page.values(side) for side in ("x", "y", "width", "height")]
+        assert sides == [["10.0"], ["15.0"], ["20.0"], ["15.0"]]
+        assert "rect" not in Page(hits_html([hit], query="bicycle")).tags
+        cat.unlink()
+        assert "rect" not in Page(hits_html([hit], query="total")).tags
 
     def test_a_card_says_where_and_why(self) -> None:
         locator = Locator(page=3, bbox=(0.1, 0.25, 0.5, 2.0), start_s=65)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmrag.errors import InputError, StoreError
 from mmrag.stores.payload import from_payload, to_payload
-from mmrag.types import Caption, ImageRef, Locator, Record
+from mmrag.types import Caption, ImageRef, Locator, Record, TextLine
 
 
 def test_an_empty_record_takes_four_keys() -> None:
@@ -50,6 +51,13 @@ def test_a_full_record() -> None:
         "_node_type": "ImageNode",
     }
     assert to_payload(record) == payload
+    assert from_payload(json.loads(json.dumps(payload))) == record
+
+
+def test_the_lines_of_a_caption() -> None:
+    record = Record("a", caption=Caption(lines=(TextLine("空 1", (0, 0.25, 1, 0.5)),)))
+    payload = to_payload(record)
+    assert payload["caption"] == {"lines": [{"text": "空 1", "bbox": [0, 0.25, 1, 0.5]}]}
     assert from_payload(json.loads(json.dumps(payload))) == record
 
 
@@ -98,6 +106,11 @@ def nest(depth: int) -> list[Any]:
         (Record("a", extra={"k": float("nan")}), "k"),
         (Record("a", extra={"metadata": {}}), "metadata"),
         (Record("a", locator=Locator(start_s=float("inf"))), "start_s"),
+        (Record("a", caption=Caption(lines=("x",))), "TextLine"),  # type: ignore[arg-type]
+        (Record("a", caption=Caption(lines=(TextLine("x", None),))), "bbox"),  # type: ignore[arg-type]
+        (Record("a", caption=Caption(lines=(TextLine("x", (0, 1)),))), "bbox"),  # type: ignore[arg-type]
+        (Record("a", caption=Caption(lines=(TextLine("\ud800", (0, 0, 1, 1)),))), "lines.text"),
+        (Record("a", caption=Caption(lines=(TextLine("x", (0, 0, 1, math.nan)),))), "lines.bbox"),
     ],
 )
 def test_what_is_not_json_is_refused_by_name(record: Record, named: str) -> None:

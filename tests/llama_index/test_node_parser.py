@@ -37,10 +37,11 @@ from PIL import Image
 from llama_index_mm import CaptionNodeParser, MultimodalEmbedding, MultimodalReader
 from llama_index_mm.captioner import LLMCaptioner
 from llama_index_mm.convert import CAPTION_KEY, node_to_record
-from llama_index_mm.node_parser import CAPTION_TEXT_KEY, ImageSafe
-from mmrag.captions import PROMPT, full_text
+from llama_index_mm.node_parser import ImageSafe
+from mmrag.captions import PROMPT, PROMPT_VERSION, full_text
 from mmrag.errors import AnswerError, DamagedSource, UnreadableSource
 from mmrag.media import ImageInput
+from mmrag.metadata import CAPTION_TEXT_KEY
 from mmrag.testing import FakeCaptioner, FakeEncoder
 from mmrag.types import Caption, Locator
 
@@ -354,7 +355,7 @@ def test_half_a_caption_is_none(red: str, answer: str, loopback: None) -> None:
 def test_the_name_of_a_chat_model_tells_models_and_prompts_apart() -> None:
     names = {LLMCaptioner(OpenAI(model=m, api_key="none")).name for m in ("gpt-4o", "gpt-4o-mini")}
     assert len(names) == 2
-    assert all("prompt 1" in name for name in names)
+    assert all(f"prompt {PROMPT_VERSION}" in name for name in names)
 
 
 # In a pipeline, with splitters
@@ -489,7 +490,7 @@ def test_it_is_pickled_with_its_captioner(red: str) -> None:
     assert copy.max_retries == 2
     assert CAPTION_KEY in copy([ImageNode(image_path=red)])[0].metadata
     mock = pickle.loads(pickle.dumps(CaptionNodeParser(captioner=MockLLM())))
-    assert mock.captioner_name == "MockLLM unknown prompt 1"
+    assert mock.captioner_name == f"MockLLM unknown prompt {PROMPT_VERSION}"
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(parser(Failing(0)))  # its lock
 

@@ -79,7 +79,8 @@ def merged(captions: Sequence[Caption]) -> Caption:
 
     ``brief`` and ``detailed`` are those of the last that has them; keywords are united, those of
     the last first; the text is the one with the most letters, which is the OCR's where a model has
-    skipped some, and with it its lines; a data point that several have is the last one's.
+    skipped some; a data point that several have is the last one's. Lines are of the last that has
+    them, which is OCR, whoever's text is kept.
 
     >>> merged([Caption(text_content="Sale 50 %"), Caption("A sign", "A red sign.", ("sign",))])
     Caption(brief='A sign', detailed='A red sign.', keywords=('sign',), text_content='Sale 50 %', \
@@ -88,15 +89,14 @@ data_points={}, lines=())
     latest = list(reversed(captions))
     words = {word.casefold(): word for caption in captions for word in reversed(caption.keywords)}
     points = {name: value for caption in captions for name, value in caption.data_points.items()}
-    # Of as many letters, the text with its places is as good, and says more.
-    read = max(latest, key=lambda c: (_letters(c.text_content), bool(c.lines)), default=Caption())
+    texts = [caption.text_content for caption in latest]
     return Caption(
         brief=next((c.brief for c in latest if c.brief.strip()), ""),
         detailed=next((c.detailed for c in latest if c.detailed.strip()), ""),
         keywords=tuple(reversed(words.values())),
-        text_content=read.text_content,
+        text_content=max(texts, key=_letters, default=""),
         data_points=points,
-        lines=read.lines,
+        lines=next((c.lines for c in latest if c.lines), ()),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 
 from mmrag.encoders import hub
 from mmrag.encoders.open_clip import QuickGeluWarning

@@ -86,7 +86,7 @@ class TextPieces:
     def _clean(self, text: str) -> str:
         if hasattr(self._tokenizer, "clean_fn"):
             return str(self._tokenizer.clean_fn(text))
-        from open_clip import tokenizer as cleaning  # type: ignore[import-untyped]
+        from open_clip import tokenizer as cleaning
 
         return str(cleaning.canonicalize_text(cleaning.basic_clean(text)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torchvision import transforms  # type: ignore[import-untyped]
+from torchvision import transforms
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from mmrag.errors import InputError, MissingExtra, UnknownName
+from mmrag.pipeline import batched
 
 try:
     import torch
 except ModuleNotFoundError as error:
     raise MissingExtra("this encoder", "torch") from error
+
+from mmrag.encoders.torch_lanes import Lanes
+from mmrag.encoders.torch_place import best_device, digest, has_bf16, moved, placed
 
 if TYPE_CHECKING:
     from mmrag.protocols import Matrix
@@ -26,11 +28,11 @@ __all__ = ["Precision", "TorchModel"]
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Item = TypeVar("Item")
-Inputs = Any  # a tensor, or a mapping of names to tensors
+Inputs = Any  # a tensor, or a mapping of names to tensors and other values
 Forward = Callable[[Any, Inputs], "torch.Tensor"]
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_BATCH = {"cuda": 256, "mps": 64, "cpu": 32}
+_BATCH = {"cuda": 256, "mps": 64, "cpu": 8}
 _TRIAL = 8  # items that bf16 is tried on; a call of fewer tries nothing
 _SAME = 0.999  # the least cosine to fp32 at which a lower precision is taken
 _GAIN = 1.1  # and how much faster it has to be
@@ -53,7 +55,8 @@ class TorchModel:
             in bf16 from then on if every vector has a cosine of 0.999 or more to that of fp32, and
             the trial takes clearly less time; else, and before, in fp32. Both copies of the model
             are kept.
-        batch_size: how many items at once; halved, and kept so, where memory runs out.
+        batch_size: how many items at once; halved, and kept so, where memory runs out. On a CPU
+            several batches run side by side, and ``auto`` is 8: more gain nothing there.
 
     Raises:
         InputError: the device does not exist here, the precision is unknown (UnknownName), or the
@@ -73,20 +76,21 @@ class TorchModel:
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch_size is 'auto' or 1 or more, not {batch_size!r}")
         try:
-            self.device = torch.device(_best_device() if device == "auto" else device)
+            self.device = torch.device(best_device() if device == "auto" else device)
             torch.empty(1, device=self.device)
         except (RuntimeError, AssertionError, TypeError) as error:
             said = str(error).split("\n")[0]
             raise InputError(f"the device {device!r} cannot be used: {said}") from error
         kind = self.device.type
-        self.batch_size = _BATCH.get(kind, 32) if batch_size == "auto" else batch_size
-        self.digest = _digest(model)
-        self._may_lower = precision == "auto" and kind == "cpu" and _has_bf16()
+        self.batch_size = _BATCH.get(kind, 8) if batch_size == "auto" else batch_size
+        self.digest = digest(model)
+        self._may_lower = precision == "auto" and kind == "cpu" and has_bf16()
         if precision == "auto":
             precision = "fp16" if kind == "cuda" else "fp32"
-        self._model = _placed(model.eval(), self.device, _DTYPES[precision])
+        self._model = placed(model.eval(), self.device, _DTYPES[precision])
         self._low: Any = None  # the copy in bf16, once a tower has taken it
         self._lowered: dict[Any, bool] = {}  # by tower
+        self._lanes = Lanes(self.device)
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,23 +107,40 @@ class TorchModel:
 
         ``collate`` makes the model's input of a batch, on the CPU; floating point tensors in it are
         cast to the model's precision. ``forward`` is called with the model and that input, and
-        returns one row an item.
+        returns one row an item. Both are called for several batches at once, from several threads:
+        what ``forward`` needs of a batch belongs into its input.
         """
+        model = self._for(forward, items, collate)
+        share = -(-len(items) // self._lanes.count)
+        parts = list(batched(items, max(1, min(self.batch_size, share))))
+
+        def work(part: list[Item]) -> Matrix:
+            return self._part(model, forward, part, collate)
+
+        rows = self._lanes.run(work, parts)
+        return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+
+    def _part(
+        self,
+        model: Any,
+        forward: Forward,
+        items: list[Item],
+        collate: Callable[[list[Item]], Inputs],
+    ) -> Matrix:
+        """One batch; several smaller ones where memory has run out."""
         rows: list[Matrix] = []
-        start = 0
-        while start < len(items):
-            size = self.batch_size
-            batch = list(items[start : start + size])
+        done = 0
+        while done < len(items):
+            size = min(self.batch_size, len(items) - done)
             try:
-                model = self._for(forward, batch, collate)
-                rows.append(self._run(model, forward, collate(batch)))
-                start += len(batch)
+                rows.append(self._run(model, forward, collate(items[done : done + size])))
+                done += size
                 continue
             except (RuntimeError, MemoryError) as error:
-                if len(batch) == 1 or not _no_memory(error):
+                if size == 1 or not _no_memory(error):
                     raise
             self._smaller(size)  # here, where the error no longer holds on to the batch
-        return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+        return np.concatenate(rows)
 
     def precision_of(self, forward: Forward) -> str:
         """What a tower runs in by now: ``fp32``, ``fp16`` or ``bf16``."""
@@ -128,7 +149,7 @@ class TorchModel:
         return next(name for name, known in _DTYPES.items() if known == dtype)
 
     def _for(
-        self, forward: Forward, items: list[Item], collate: Callable[[list[Item]], Inputs]
+        self, forward: Forward, items: Sequence[Item], collate: Callable[[list[Item]], Inputs]
     ) -> Any:
         """The copy of the model that this tower runs in."""
         if not self._may_lower:
@@ -137,13 +158,13 @@ class TorchModel:
         if tower not in self._lowered and len(items) >= _TRIAL:
             with self._lock:
                 if tower not in self._lowered:
-                    self._lowered[tower] = self._pays(forward, collate(items[:_TRIAL]))
+                    self._lowered[tower] = self._pays(forward, collate(list(items[:_TRIAL])))
         return self._low if self._lowered.get(tower) else self._model
 
     def _pays(self, forward: Forward, inputs: Inputs) -> bool:
         """Whether bf16 gives the same vectors in less time."""
         try:
-            low = self._low or _placed(self._model, self.device, torch.bfloat16)
+            low = self._low or placed(self._model, self.device, torch.bfloat16)
             before, slow = self._timed(self._model, forward, inputs)
             now, fast = self._timed(low, forward, inputs)
         except RuntimeError as error:  # a layer without bf16, or no memory for the copy
@@ -169,7 +190,7 @@ class TorchModel:
     def _run(self, model: Any, forward: Forward, inputs: Inputs) -> Matrix:
         with torch.inference_mode():
             dtype = next(model.parameters()).dtype
-            found = forward(model, _moved(inputs, self.device, dtype)).float()
+            found = forward(model, moved(inputs, self.device, dtype)).float()
             unit: Matrix = torch.nn.functional.normalize(found, dim=-1).cpu().numpy()
         return unit
 
@@ -187,45 +208,3 @@ def _tower(forward: Forward) -> Any:
 
 def _no_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(said in str(error).lower() for said in _NO_MEMORY)
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _has_bf16() -> bool:
-    """Whether this CPU has instructions for bf16: without them it is slower than fp32."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def _placed(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model itself if all of it is there already, else a copy that shares no weight."""
-    placed = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        new = tensor.detach().to(device, dtype if tensor.is_floating_point() else None)
-        if new.data_ptr() != tensor.data_ptr() or new.device != tensor.device:
-            is_weight = isinstance(tensor, torch.nn.Parameter)
-            placed[id(tensor)] = torch.nn.Parameter(new, False) if is_weight else new
-    # Copying around these tensors, a copy in the old precision is never made.
-    return copy.deepcopy(model, placed) if placed else model
-
-
-def _moved(inputs: Inputs, device: Any, dtype: Any) -> Inputs:
-    if isinstance(inputs, Mapping):
-        return {name: _moved(value, device, dtype) for name, value in inputs.items()}
-    if device.type == "cuda":
-        inputs = inputs.pin_memory()
-    kind = dtype if inputs.is_floating_point() else inputs.dtype
-    return inputs.to(device, kind, non_blocking=True)
-
-
-def _digest(model: Any) -> str:
-    """The hash of all weights, by name: as they were loaded, whatever precision they run in."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()

@@ -164,7 +164,8 @@ def _ours(error: Exception, path: Path) -> StoreError:
     text = str(error)
     if "WouldBlock" in text:
         return StoreLocked(
-            f"{path} is open already, in another process or in this one: close it there first"
+            f"{path} is open already, in another process or in this one: close it there first, "
+            "with index.close(), or store.index.close()"
         )
     if "os error 28" in text or "No space left" in text:
         return DiskFull(f"{path}: no room left on the disk: {text}")

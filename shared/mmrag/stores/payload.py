@@ -14,7 +14,7 @@ from typing import Any
 
 from mmrag.errors import InputError, StoreError
 from mmrag.filters import RECORD_KEYS
-from mmrag.types import Caption, ImageRef, Json, Locator, Record
+from mmrag.types import Caption, ImageRef, Json, Locator, Record, TextLine
 
 __all__ = ["OWN_KEYS", "from_payload", "payload_path", "to_payload"]
 
@@ -41,9 +41,9 @@ def to_payload(record: Record) -> dict[str, Json]:
         payload["source"] = _string(record.source, "source")
     payload |= _locator(record.locator)
     if record.image is not None:
-        payload["image"] = _json(_set_fields(record.image), "image")
+        payload["image"] = _json(_fields(record.image), "image")
     if record.caption is not None:
-        payload["caption"] = _json(_set_fields(record.caption), "caption")
+        payload["caption"] = _json(_said(record.caption), "caption")
     for key, value in record.extra.items():
         if key in OWN_KEYS:
             raise InputError(f"extra key {key!r} of record {record.id!r} is mmrag's own")
@@ -101,10 +101,18 @@ def payload_path(key: str) -> tuple[str, ...]:
     return names if names[0] == "metadata" and len(names) > 1 else ("metadata", *names)
 
 
-def _set_fields(value: ImageRef | Caption) -> dict[str, Json]:
-    """A dataclass as a dict without the fields that are empty."""
-    fields = {name: getattr(value, name) for name in value.__slots__}
-    return {k: v for k, v in fields.items() if isinstance(value, ImageRef) or v}
+def _fields(value: ImageRef | Caption | TextLine) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _said(caption: Caption) -> dict[str, Json]:
+    """A caption as a dict without the fields that are empty."""
+    for line in caption.lines:
+        box = line.bbox if isinstance(line, TextLine) else None
+        if not (isinstance(box, tuple | list) and len(box) == 4):
+            raise InputError(f"a line of a caption is a TextLine with its bbox, not {line!r}")
+    said = {name: value for name, value in _fields(caption).items() if value}
+    return said | ({"lines": [_fields(line) for line in caption.lines]} if caption.lines else {})
 
 
 def _locator(locator: Locator) -> dict[str, Json]:
@@ -113,7 +121,9 @@ def _locator(locator: Locator) -> dict[str, Json]:
 
 
 def _caption(fields: dict[str, Any]) -> Caption:
-    return Caption(**{**fields, "keywords": tuple(fields.get("keywords", ()))})
+    lines = (TextLine(line["text"], tuple(line["bbox"])) for line in fields.get("lines", ()))
+    keywords = tuple(fields.get("keywords", ()))
+    return Caption(**{**fields, "keywords": keywords, "lines": tuple(lines)})
 
 
 def _json(value: object, name: str, depth: int = 0) -> Json:

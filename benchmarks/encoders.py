@@ -1,0 +1,230 @@
+"""OpenClipEncoder against the bare model: ViT-B-32, the same random weights throughout.
+
+Pictures: 256 JPEGs of 1280 x 960. "Plain loop" is the best that can be written by hand: batches of
+the best size, preprocessed (or else only decoded) beforehand, on all cores. Against it stand
+``encode_pixels`` on what was preprocessed, and ``encode_images`` from files. All in fp32, three
+rounds of one of each in turn, and the median of a round's ratios.
+
+LangChain's and LlamaIndex's are their loops, word for word but for the model, which is given
+(langchain-experimental 0.4.2, llama-index-embeddings-clip 0.7.0): one picture at a time, in fp32,
+which is all they do. ``auto`` is what ``OpenClipEncoder`` does if nothing is said: bf16 where the
+CPU has units for it.
+
+Texts: 64 captions at once, and one query alone, against the tokenizer and the model by hand.
+
+Memory: the peak of a fresh process that encodes 500 and 5,000 pictures from files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from PIL import Image
+
+from benchmarks import photos
+from benchmarks.figure import Figure, Outcome, median
+from mmrag import media
+from mmrag.encode import encode_images
+from mmrag.encoders.open_clip import OpenClipEncoder
+from mmrag.pipeline import batched
+
+COUNT, ROUNDS = 256, 3
+FOR_PEERS = 64  # photographs a round, of those that take one at a time
+SIZES = (8, 16, 32, 64)
+TEXTS = 64
+QUERIES = 40
+FEW, MANY = 500, 5_000
+
+Way = Callable[[], object]
+
+
+class Bare:
+    """The model by hand."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        with _quietly():
+            self.model, _, self.preprocess = open_clip.create_model_and_transforms("ViT-B-32")
+        self.model.eval()
+        self.tokenizer = open_clip.get_tokenizer("ViT-B-32")
+
+    def encoder(self, precision: Any) -> OpenClipEncoder:
+        return OpenClipEncoder.of(self.model, self.preprocess, self.tokenizer, precision=precision)
+
+    def batches(self, pixels: torch.Tensor, size: int) -> torch.Tensor:
+        with torch.inference_mode():
+            parts = pixels.split(size)
+            return torch.cat([self.model.encode_image(part, normalize=True) for part in parts])
+
+    def decoded(self, pictures: Sequence[Image.Image], size: int) -> None:
+        for batch in batched(pictures, size):
+            self.batches(torch.stack([self.preprocess(picture) for picture in batch]), size)
+
+    def texts(self, texts: list[str]) -> None:
+        with torch.inference_mode():
+            self.model.encode_text(self.tokenizer(texts), normalize=True).numpy()
+
+    def langchain(self, uris: Sequence[Path]) -> list[list[float]]:
+        """``OpenCLIPEmbeddings.embed_image``."""
+        pil_images = [Image.open(uri) for uri in uris]
+        image_features = []
+        for pil_image in pil_images:
+            preprocessed_image = self.preprocess(pil_image).unsqueeze(0)
+            embeddings_tensor = self.model.encode_image(preprocessed_image)
+            norm = embeddings_tensor.norm(p=2, dim=1, keepdim=True)
+            normalized_embeddings_tensor = embeddings_tensor.div(norm)
+            image_features.append(normalized_embeddings_tensor.squeeze(0).tolist())
+        return image_features
+
+    def llama_index(self, paths: Sequence[Path]) -> list[list[float]]:
+        """``ClipEmbedding.get_image_embedding`` of each."""
+        found = []
+        for path in paths:
+            with torch.no_grad():
+                image = self.preprocess(Image.open(path)).unsqueeze(0)
+                found.append(self.model.encode_image(image).tolist()[0])
+        return found
+
+
+def run(work: Path) -> Outcome:
+    folder = work / "wide"
+    photos.write(folder, COUNT, [(1280, 960)], quality=85, grain=5)
+    files, bare = sorted(folder.rglob("*.jpg")), Bare()
+    figures = [*_pictures(bare, files), *_texts(bare), *_memory(folder)]
+    return Outcome(figures)
+
+
+def _pictures(bare: Bare, files: Sequence[Path]) -> list[Figure]:
+    fp32, auto = bare.encoder("fp32"), bare.encoder("auto")
+    decoded = [media.load(file, target=fp32.image_size).image for file in files]
+    floats = torch.stack([bare.preprocess(picture) for picture in decoded])
+    pixels = [fp32.preprocess(picture) for picture in decoded]
+    same = (fp32.encode_pixels(pixels[:64]) * auto.encode_pixels(pixels[:64])).sum(axis=1).min()
+    size = max(SIZES, key=lambda size: _rate(lambda: bare.batches(floats[:64], size), 64))
+    peers = files[:FOR_PEERS]
+    rates = _rounds(
+        {
+            "plain": (lambda: bare.batches(floats, size), COUNT),
+            "pixels": (lambda: fp32.encode_pixels(pixels), COUNT),
+            "files": (lambda: encode_images(fp32, files), COUNT),
+            "decoded": (lambda: bare.decoded(decoded, size), COUNT),
+            "bf16 pixels": (lambda: auto.encode_pixels(pixels), COUNT),
+            "auto files": (lambda: encode_images(auto, files), COUNT),
+            "langchain": (lambda: bare.langchain(peers), FOR_PEERS),
+            "llama_index": (lambda: bare.llama_index(peers), FOR_PEERS),
+        }
+    )
+    used = auto._loaded.model.precision_of(auto._loaded.transform.encode)
+
+    def rate(what: str, way: str) -> Figure:
+        return Figure("encoders", what, median(rates[way]), "/s")
+
+    def ratio(what: str, way: str, to: str, at_least: float | None = None) -> Figure:
+        each = [a / b for a, b in zip(rates[way], rates[to], strict=True)]
+        return Figure("encoders", what, median(each), "x", at_least=at_least)
+
+    return [
+        rate(f"plain loop, batches of {size}, preprocessed", "plain"),
+        rate("from files, fp32", "files"),
+        rate(f"from files, auto ({used})", "auto files"),
+        ratio("encode_pixels / plain loop", "pixels", "plain", 0.95),
+        ratio("from files / plain loop, preprocessed", "files", "plain", 0.95),
+        ratio("from files / plain loop, decoded", "files", "decoded"),
+        ratio(f"from files, auto ({used}) / LangChain's", "auto files", "langchain", 2.5),
+        ratio(f"from files, auto ({used}) / LlamaIndex's", "auto files", "llama_index", 2.5),
+        ratio("from files, fp32 / LangChain's", "files", "langchain"),
+        ratio("from files, fp32 / LlamaIndex's", "files", "llama_index"),
+        ratio(f"encode_pixels, auto ({used}) / fp32", "bf16 pixels", "pixels"),
+        Figure("encoders", f"lowest cosine, auto ({used}) to fp32", float(same), at_least=0.999),
+    ]
+
+
+def _texts(bare: Bare) -> list[Figure]:
+    encoder = bare.encoder("fp32")
+    texts = [
+        f"a photograph of {number} red bicycles that lean on a wall" for number in range(TEXTS)
+    ]
+    encoder.encode_texts(texts, "passage")
+    rates = _rounds(
+        {
+            "ours": (lambda: encoder.encode_texts(texts, "passage"), TEXTS),
+            "bare": (lambda: bare.texts(texts), TEXTS),
+        }
+    )
+    added = []
+    for number in range(QUERIES):
+        query = [f"red bicycle {number}"]
+        ours = _seconds(partial(encoder.encode_texts, query, "query"))
+        added.append((ours - _seconds(partial(bare.texts, query))) * 1000)
+    each = [ours / theirs for ours, theirs in zip(rates["ours"], rates["bare"], strict=True)]
+    return [
+        Figure(
+            "encoders", f"{TEXTS} texts / tokenizer and model", median(each), "x", at_least=0.95
+        ),
+        Figure("encoders", "added to a single query", median(added), "ms", under=1.0),
+    ]
+
+
+def _memory(folder: Path) -> list[Figure]:
+    command = [sys.executable, "-m", "benchmarks.encoders", str(folder)]
+    few, many = (
+        float(
+            subprocess.run([*command, str(n)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        )
+        for n in (FEW, MANY)
+    )
+    return [
+        Figure("encoders", f"peak memory, {FEW:,} photographs", few, "MB"),
+        Figure("encoders", f"peak memory, {MANY:,} / {FEW:,}", many / few, "x", under=1.1),
+    ]
+
+
+def _rounds(ways: dict[str, tuple[Way, int]]) -> dict[str, list[float]]:
+    """Items a second of each way, in rounds of one of each."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (way, count) in ways.items():
+            rates[name].append(_rate(way, count))
+    return rates
+
+
+def _rate(way: Way, count: int) -> float:
+    return count / _seconds(way)
+
+
+def _seconds(way: Way) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """open_clip tells that the weights are random."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _main(folder: Path, count: int) -> None:
+    files = itertools.cycle(sorted(folder.rglob("*.jpg")))
+    encode_images(Bare().encoder("auto"), itertools.islice(files, count))
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    print(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

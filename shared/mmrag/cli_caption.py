@@ -1,0 +1,221 @@
+"""``mmrag caption``, and the captions of ``mmrag index --caption``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from mmrag.cli_output import err, out, print_json, progress
+from mmrag.display_text import visible
+from mmrag.errors import InputError
+
+if TYPE_CHECKING:
+    from mmrag.captioners.composed import Composed
+    from mmrag.captioners.vlm import VlmCaptioner
+    from mmrag.captioning import CaptionReport
+    from mmrag.index import MultimodalIndex
+    from mmrag.types import Caption
+
+__all__ = [
+    "CaptionLanguage",
+    "CaptionNames",
+    "VlmName",
+    "VlmUrl",
+    "add_captions",
+    "captioner_asked",
+    "captioner_named",
+    "print_captions",
+    "register",
+]
+
+CACHE = "captions.sqlite"
+"""The file in an index's folder that keeps each caption from the moment that it is made."""
+
+_KEYS = ("MMRAG_API_KEY", "OPENAI_API_KEY")
+_FAILED = 1
+
+CaptionNames = Annotated[
+    str | None,
+    typer.Option(
+        "--caption",
+        metavar="NAMES",
+        help="Also describe the pictures: ocr (the text in them), tags (keywords), vlm (a vision "
+        "model's description), or several, as in ocr,tags.",
+    ),
+]
+VlmName = Annotated[
+    str | None,
+    typer.Option("--vlm", metavar="MODEL", help="The vision model of 'vlm'."),
+]
+VlmUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--vlm-url",
+        metavar="URL",
+        help="Where its OpenAI-compatible API begins: http://localhost:11434/v1; else it is "
+        "OpenAI's. Its key, if it needs one, is taken from MMRAG_API_KEY or OPENAI_API_KEY.",
+    ),
+]
+CaptionLanguage = Annotated[
+    str | None,
+    typer.Option(
+        "--caption-language",
+        metavar="LANGUAGE",
+        help="The language in which 'vlm' describes: zh, en, or auto, that of the text in the "
+        "picture.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command()(caption)
+
+
+def captioner_asked(
+    names: str | None, model: str | None, url: str | None, language: str | None
+) -> Composed | None:
+    """:func:`captioner_named`, and None if there are no names."""
+    if names is not None:
+        return captioner_named(names, model, url, language)
+    _no_vlm(model, url, language)
+    return None
+
+
+def captioner_named(
+    names: str, model: str | None, url: str | None, language: str | None
+) -> Composed:
+    """What the options ask for. Nothing is loaded or asked yet.
+
+    Raises:
+        UnknownName: a name is no captioner's.
+        InputError: a vision model lacks its name or its key, or its options are there without it.
+        MissingExtra: what a captioner needs is not installed.
+    """
+    from mmrag.captioners.composed import Composed, parse_captioners
+
+    vlm = None
+    if "vlm" in (name.strip().lower() for name in names.split(",")):
+        vlm = _vlm(model, url, language or "auto")
+    else:
+        _no_vlm(model, url, language)
+    made = parse_captioners(names, vlm=vlm)
+    return made if isinstance(made, Composed) else Composed([made])
+
+
+def _no_vlm(*options: str | None) -> None:
+    if any(option is not None for option in options):
+        raise InputError(
+            "--vlm, --vlm-url and --caption-language are for the captioner 'vlm': name it too"
+        )
+
+
+def _vlm(model: str | None, url: str | None, language: str) -> VlmCaptioner:
+    from mmrag.captioners.vlm import VlmCaptioner
+
+    if model is None:
+        raise InputError("'vlm' needs a vision model: give --vlm MODEL")
+    key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), None)
+    if key is None and url is None:
+        raise InputError(f"OpenAI wants a key: set {_KEYS[0]} or {_KEYS[1]}, or give --vlm-url")
+    return VlmCaptioner(model, base_url=url, api_key=key, language=language)
+
+
+def add_captions(index: MultimodalIndex, captioner: Composed) -> CaptionReport:
+    """Describe the pictures of an index that are not described yet, with a progress bar.
+
+    Raises as :func:`mmrag.captioning.caption_index` does.
+    """
+    from mmrag.captioners.cache import CachedCaptioner, CaptionCache
+    from mmrag.captioners.composed import Composed
+
+    cache = CaptionCache(index.resolve(CACHE))
+    # Each part by itself: where one fails, the next run asks no other again.
+    kept = Composed([CachedCaptioner(part, cache) for part in captioner.parts])
+    with progress("captioning", "pictures", "captions") as bar:
+        report = index.add_captions(kept, progress=bar)
+    # Not closed where this is interrupted: what a model answers until the end is kept too.
+    cache.close()
+    return report
+
+
+def print_captions(report: CaptionReport) -> None:
+    """What a run of captioning did, and each picture that failed."""
+    out.print(
+        f"{report.captioned} captioned, {report.kept} kept, {len(report.failed)} failed "
+        f"in {report.seconds:.1f} s"
+    )
+    for failure in report.failed:
+        _print_failure(failure.source, failure.error, failure.message)
+
+
+def caption(
+    files: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    *,
+    names: Annotated[
+        str,
+        typer.Option(
+            "--with", metavar="NAMES", help="By what: ocr, tags, vlm, or several, as in ocr,vlm."
+        ),
+    ] = "ocr,tags",
+    vlm: VlmName = None,
+    vlm_url: VlmUrl = None,
+    language: CaptionLanguage = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Describe pictures, and print what is said of them."""
+    captioner = captioner_named(names, vlm, vlm_url, language)
+    made = 0
+    listed = []
+    for file, outcome in zip(files, captioner.caption_each(files), strict=True):
+        failed = isinstance(outcome, Exception)
+        made += not failed
+        if as_json:
+            listed.append(_json(file, outcome))
+        elif isinstance(outcome, Exception):
+            _print_failure(str(file), type(outcome).__name__, str(outcome))
+        else:
+            out.print(Text(visible(str(file)), "bold"))
+            for label, said in _lines(outcome):
+                out.print(Text.assemble((f"  {label:<10}", "dim"), visible(said)))
+    if as_json:
+        print_json(listed)
+    if not made:
+        raise typer.Exit(_FAILED)
+
+
+def _lines(caption: Caption) -> Iterator[tuple[str, str]]:
+    """What a caption says, line by line, each part with its name at its first line."""
+    points = [f"{name}: {value}" for name, value in caption.data_points.items()]
+    parts = {
+        "brief": [caption.brief],
+        "detailed": [caption.detailed],
+        "keywords": [", ".join(caption.keywords)],
+        "text": caption.text_content.splitlines(),
+        "data": points,
+    }
+    said = {label: list(filter(str.strip, lines)) for label, lines in parts.items()}
+    for label, lines in said.items():
+        for number, line in enumerate(lines):
+            yield label if number == 0 else "", line
+    if not any(said.values()):
+        yield "", "nothing to say"
+
+
+def _json(file: Path, outcome: Caption | Exception) -> dict[str, Any]:
+    from mmrag.metadata import caption_to_dict
+
+    if isinstance(outcome, Exception):
+        error = {"error": type(outcome).__name__, "message": str(outcome)}
+        return {"source": str(file), "caption": None, **error}
+    return {"source": str(file), "caption": caption_to_dict(outcome)}
+
+
+def _print_failure(source: str, error: str, message: str) -> None:
+    said = message.removeprefix(f"{source}: ")
+    err.print(Text.assemble((visible(source), "yellow"), f": {error}: {visible(said)}"))
