@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from langchain_mm.chain import create_multimodal_rag_chain
     from langchain_mm.embeddings import MultimodalEmbeddings
     from langchain_mm.encoder import LangChainEncoder
+    from langchain_mm.indexing import content_key
     from langchain_mm.loader import MultimodalLoader
     from langchain_mm.reranker import CrossModalReranker
     from langchain_mm.retriever import MultimodalRetriever
+    from langchain_mm.splitter import ImageSafe
     from langchain_mm.tool import create_multimodal_tool
     from langchain_mm.transformer import CaptionTransformer
     from langchain_mm.vector_store import MultimodalVectorStore
@@ -26,11 +28,13 @@ __all__ = [
     "CaptionTransformer",
     "ChatModelCaptioner",
     "CrossModalReranker",
+    "ImageSafe",
     "LangChainEncoder",
     "MultimodalEmbeddings",
     "MultimodalLoader",
     "MultimodalRetriever",
     "MultimodalVectorStore",
+    "content_key",
     "create_multimodal_rag_chain",
     "create_multimodal_tool",
 ]
@@ -39,11 +43,13 @@ _HOMES = {
     "CaptionTransformer": "transformer",
     "ChatModelCaptioner": "captioner",
     "CrossModalReranker": "reranker",
+    "ImageSafe": "splitter",
     "LangChainEncoder": "encoder",
     "MultimodalEmbeddings": "embeddings",
     "MultimodalLoader": "loader",
     "MultimodalRetriever": "retriever",
     "MultimodalVectorStore": "vector_store",
+    "content_key": "indexing",
     "create_multimodal_rag_chain": "chain",
     "create_multimodal_tool": "tool",
 }

@@ -11,7 +11,9 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from langchain_mm.convert import image_of
+from langchain_mm.searching import Searching
 from mmrag.errors import InputError
+from mmrag.index import MultimodalIndex
 from mmrag.metadata import caption_of, locator_of, source_of
 from mmrag.sources import ImagePart, PromptPart, TextPart
 from mmrag.types import ImageRef, Locator, Record
@@ -53,7 +55,13 @@ def document_to_source(document: Document) -> Record:
 def checked_retriever(retriever: object) -> None:
     """Raises InputError for what cannot be a retriever."""
     if not isinstance(retriever, Runnable):
-        hint = ": use its as_retriever()" if hasattr(retriever, "as_retriever") else ""
+        hint = ""
+        if isinstance(retriever, MultimodalIndex):
+            hint = ": use MultimodalRetriever(index=index)"
+        elif isinstance(retriever, Searching):  # its as_retriever() searches by words alone
+            hint = ": use MultimodalRetriever(index=store)"
+        elif hasattr(retriever, "as_retriever"):
+            hint = ": use its as_retriever()"
         raise InputError(f"a retriever is a Runnable, not {type(retriever).__name__}{hint}")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from langchain_core.documents import Document
 from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import BaseMessage
 from langchain_core.retrievers import RetrieverLike
 from langchain_core.runnables import (
     Runnable,
@@ -27,6 +30,8 @@ from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.sources import Budget
 
 __all__ = ["Budget", "CitedSource", "RagAnswer", "RagQuestion", "create_multimodal_rag_chain"]
+
+log = logging.getLogger("mmrag")
 
 RagQuestion: TypeAlias = str | dict[str, Any]
 """A question in words, or a dict of ``question`` and ``image``, of which one may be missing. A
@@ -54,7 +59,8 @@ def create_multimodal_rag_chain(
     The model gets the instructions of :data:`mmrag.answer.INSTRUCTIONS`, and in one message of
     standard content blocks the documents as numbered sources, their pictures with their true types,
     and the question with its own picture. A :class:`langchain_mm.MultimodalRetriever` searches by
-    that picture too; any other retriever gets the words.
+    that picture too; any other retriever gets the words, and a picture beside them is a warning
+    in the log ``mmrag``, once.
 
     ``stream`` gives the documents first, then the answer in pieces as they come, then what it
     cites; the chunks add up to what ``invoke`` returns.
@@ -79,14 +85,31 @@ def create_multimodal_rag_chain(
         raise InputError(f"a chat model is a Runnable, not {type(chat_model).__name__}")
     sees = _searches_by_pictures(retriever)
 
+    @cache
+    def warn() -> None:
+        log.warning(
+            "%s searches by words alone: the picture of a question goes to the model, and is not "
+            "searched by. A MultimodalRetriever searches by both.",
+            type(retriever).__name__,
+        )
+
+    def picture(asked: Asked) -> dict[str, Any]:
+        """What the retriever is told beside the words."""
+        if asked.image is None:
+            return {}
+        if sees:
+            return {"image": asked.image}
+        warn()
+        return {}
+
     def find(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
         asked = _asked(given, sees)
-        found = retriever.invoke(asked.words, config, **_picture(asked, sees))
+        found = retriever.invoke(asked.words, config, **picture(asked))
         return {"documents": checked_documents(found), "asked": asked}
 
     async def afind(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
         asked = await asyncio.to_thread(_asked, given, sees)
-        found = await retriever.ainvoke(asked.words, config, **_picture(asked, sees))
+        found = await retriever.ainvoke(asked.words, config, **picture(asked))
         return {"documents": checked_documents(found), "asked": asked}
 
     answering = Answering(chat_model, budget or Budget())
@@ -102,12 +125,12 @@ def create_multimodal_rag_chain(
 def _asked(given: RagQuestion, sees: bool) -> Asked:
     asked = {"question": given} if isinstance(given, str) else given
     if not isinstance(asked, Mapping):
-        raise InputError(f"a question is a string or a dict, not {type(given).__name__}")
+        raise InputError(f"a question is a string or a dict, not {_kind(given)}")
     if unknown := sorted(map(str, set(asked) - {"question", "image"})):
         raise InputError(f"a question has no {', '.join(unknown)}: it has a question and an image")
     words, image = asked.get("question", ""), asked.get("image")
     if words is not None and not isinstance(words, str):
-        raise InputError(f"a question is a string, not {type(words).__name__}")
+        raise InputError(f"a question is a string, not {_kind(words)}")
     words = (words or "").strip()
     if not words and image is None:
         raise InputError("an empty question: give words, a picture, or both")
@@ -119,9 +142,9 @@ def _asked(given: RagQuestion, sees: bool) -> Asked:
     return Asked(words, picture)
 
 
-def _picture(asked: Asked, sees: bool) -> dict[str, Any]:
-    """What a retriever that sees is told beside the words."""
-    return {} if asked.image is None or not sees else {"image": asked.image}
+def _kind(given: object) -> str:
+    hint = ": pass message.text" if isinstance(given, BaseMessage) else ""
+    return f"{type(given).__name__}{hint}"
 
 
 def _searches_by_pictures(retriever: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -32,6 +33,11 @@ _NEGATED = {"$ne": "$eq", "$nin": "$in"}
 _OPERATORS = ("$eq", "$ne", "$in", "$nin", *_BOUNDS, "$exists", "$not")
 _COMBINED = ("$and", "$or", "$not")
 
+# What was read from a file has source and page beside the metadata, and shows them in them.
+_READ = Not(Exists(f"extra.{DOCUMENT_KEY}"))
+
+_NUMBER = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+
 _Leaf = Callable[[str], Filter]
 
 
@@ -48,7 +54,8 @@ def where_of(filter: DocumentFilter) -> Filter | None:  # noqa: A002 - LangChain
 
     - A key is one of the document's metadata, where a dot may be a part of the key or lead into a
       nested dict. ``mmrag.modality``, ``mmrag.page``, ``mmrag.source`` and so on name a field of
-      the record. ``source`` also names the file of what ``index.add_files`` read.
+      the record. Of what ``index.add_files`` read, ``source`` and ``page_label`` are what its
+      documents show; a label that is a number may be given as one.
     - A document that lacks the key matches ``$ne``, ``$nin``, ``$not`` and ``{"$exists": False}``,
       and no other one. A list in the metadata matches by any of its items.
 
@@ -118,11 +125,15 @@ def _operator(key: str, operator: object, value: Json) -> Filter:
 def _leaf(key: str, operator: object, value: Json) -> _Leaf:
     if operator == "$eq":
         scalar = _scalar(key, operator, value)
+        if key == "page_label":
+            return lambda path: In(path, _labels((scalar,)))
         return lambda path: Eq(path, scalar)
     if operator == "$in":
         if not isinstance(value, list | tuple):
             raise _unfit(key, operator, "a list", value)
         scalars = tuple(_scalar(key, operator, item) for item in value)
+        if key == "page_label":
+            scalars = _labels(scalars)
         return lambda path: In(path, scalars)
     if operator == "$exists":
         if value is not True:
@@ -148,10 +159,16 @@ def _anywhere(key: str, leaf: _Leaf) -> Filter:
     if "." in key:
         found.append(leaf(f"metadata.{key}"))
     if key == "source":
-        # What was read from a file has its source beside the metadata, and shows it in them.
-        read = Not(Exists(f"extra.{DOCUMENT_KEY}"))
-        found.append(And((read, Or((leaf("extra.path"), leaf("source"))))))
+        found.append(And((_READ, Or((leaf("extra.path"), leaf("source"))))))
+    if key == "page_label":
+        found.append(And((_READ, leaf("page"))))
     return found[0] if len(found) == 1 else Or(tuple(found))
+
+
+def _labels(given: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """Labels of pages, those that are numbers both as a string and as a number."""
+    numbers = {str(label): int(label) for label in given if _NUMBER.fullmatch(str(label))}
+    return tuple(dict.fromkeys((*given, *numbers, *numbers.values())))
 
 
 def _scalar(key: str, operator: object, value: Json) -> Scalar:

@@ -23,9 +23,9 @@ def content_key(document: Document) -> str:
     ... )
 
     LangChain's own keys cover text and metadata. That is enough for documents whose metadata have
-    the picture's sha256, as those of ``MultimodalLoader``; for those that have only its path, this
-    key is needed, or else a picture that changes under the same path is never indexed again. The
-    picture is read, not decoded.
+    the picture's sha256, as those of ``MultimodalLoader``: ``key_encoder="sha256"`` will do for
+    them. For those that have only its path, this key is needed, or else a picture that changes
+    under the same path is never indexed again. The picture is read, not decoded.
 
     Raises:
         SourceError: the picture cannot be read; the message names the document.

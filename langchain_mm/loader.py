@@ -38,6 +38,15 @@ class MultimodalLoader(BaseLoader):
     ``mmrag_locator``. A picture that changes under its path changes its document, so
     ``langchain_core.indexing.index`` sees it.
 
+    >>> index(                                                          # doctest: +SKIP
+    ...     MultimodalLoader("manuals/"), record_manager, store, key_encoder="sha256",
+    ...     cleanup="incremental", source_id_key="source",
+    ... )
+
+    No text splitter is needed: the texts are chunks already, of the size that the search works best
+    with. LangChain's splitters would drop every picture, and all ids, without a word; where
+    texts have to be smaller, wrap one in :class:`langchain_mm.ImageSafe`.
+
     A file that cannot be read is logged as a warning and listed in :attr:`failures`, and the others
     go on. ``aload`` and ``alazy_load`` read in a worker thread.
 
@@ -68,6 +77,9 @@ class MultimodalLoader(BaseLoader):
         self.media_folder = _cache_folder() if media_folder is None else Path(media_folder)
         self.raise_on_error = raise_on_error
         self._failures: list[Failure] = []
+
+    def __repr__(self) -> str:
+        return f"MultimodalLoader({[str(path) for path in self.paths]})"
 
     @property
     def failures(self) -> list[Failure]:

@@ -13,11 +13,12 @@ from langchain_mm.filters import DocumentFilter
 from langchain_mm.images import AnyImage, image_input
 from mmrag.errors import InputError
 from mmrag.fusion import Fusion
+from mmrag.index import MultimodalIndex
 from mmrag.inputs import refused
 from mmrag.media import ImageInput
 from mmrag.protocols import Transcriber
 
-__all__ = ["Asked", "Query", "name_of", "refuse", "text_of"]
+__all__ = ["Asked", "Query", "name_of", "refuse", "text_of", "traced"]
 
 _LONGEST_NAME = 1000
 
@@ -95,6 +96,19 @@ def name_of(given: object) -> str:
         if name[:5].lower() != "data:" and len(name) <= _LONGEST_NAME:
             return name
     return f"<{type(given).__name__}>"
+
+
+def traced(index: MultimodalIndex, asked: Mapping[str, object]) -> dict[str, str]:
+    """What traces say of a search: where, by which models, and by which picture or recording."""
+    encoders = index.encoders
+    models = dict.fromkeys((encoders.text.space.family, encoders.image.space.family))
+    said = {
+        "ls_vector_store_provider": type(index.store).__name__,
+        "ls_embedding_provider": type(encoders.text).__name__,
+        "ls_embedding_model": ", ".join(models),
+    }
+    named = {name: asked[name] for name in ("image", "voice") if asked.get(name) is not None}
+    return said | {f"mmrag_{name}": name_of(given) for name, given in named.items()}
 
 
 def _said(voice: object, transcriber: Transcriber | None) -> str:

@@ -14,13 +14,14 @@ from langchain_core.callbacks import (
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
 from pydantic import ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from langchain_mm.convert import hit_to_document
 from langchain_mm.filters import DocumentFilter, where_of
 from langchain_mm.images import AnyImage
-from langchain_mm.query import Asked, Query, name_of, refuse, text_of
+from langchain_mm.query import Asked, Query, refuse, text_of, traced
 from langchain_mm.reranker import CrossModalReranker
+from langchain_mm.searching import Searching, checked_index
 from mmrag.errors import InputError
 from mmrag.fusion import Fusion, fusion_named
 from mmrag.index import MultimodalIndex
@@ -61,8 +62,10 @@ class MultimodalRetriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    index: MultimodalIndex = Field(
-        repr=False, exclude=True, description="An open index, or a vector store over one."
+    index: MultimodalIndex | Searching = Field(
+        repr=False,
+        exclude=True,
+        description="An open index, or a MultimodalVectorStore, of which the index is kept.",
     )
     k: int = Field(default=10, gt=0, le=MAX_LIMIT, description="How many documents are searched.")
     routes: Sequence[str] | None = Field(
@@ -92,10 +95,23 @@ class MultimodalRetriever(BaseRetriever):
         description="An mmrag.protocols.Transcriber, for queries in speech.",
     )
 
+    if not TYPE_CHECKING:  # type checkers know the fields, and that there is nothing else
+
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            if args:
+                raise InputError("give the index by name: MultimodalRetriever(index=..., k=5)")
+            super().__init__(**settings)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """A copy with settings of its own, over the same index and models."""
+        memo = {} if memo is None else memo
+        memo.update((id(each), each) for each in (self.index, self.reranker, self.transcriber))
+        return super().__deepcopy__(memo)
+
     @field_validator("index", mode="before")
     @classmethod
     def _index_of(cls, given: object) -> object:
-        return given if isinstance(given, MultimodalIndex) else getattr(given, "index", given)
+        return given.index if isinstance(given, Searching) else checked_index(given)
 
     @field_validator("routes", "fusion", "filter")
     @classmethod
@@ -217,7 +233,7 @@ class MultimodalRetriever(BaseRetriever):
         if not routes:
             names = ", ".join(route.name for route in allowed)
             raise InputError(f"none of the retriever's routes takes this query: {names}")
-        hits = self.index.search(
+        hits = cast("MultimodalIndex", self.index).search(
             query.text or None,
             image=query.image,
             limit=settings.get("k", self.k),
@@ -229,15 +245,5 @@ class MultimodalRetriever(BaseRetriever):
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """What traces say of a run; nothing else sees a call's picture before the run starts."""
-        encoders = self.index.encoders
-        models = dict.fromkeys((encoders.text.space.family, encoders.image.space.family))
-        params: dict[str, Any] = {
-            **super()._get_ls_params(**kwargs),
-            "ls_vector_store_provider": type(self.index.store).__name__,
-            "ls_embedding_provider": type(encoders.text).__name__,
-            "ls_embedding_model": ", ".join(models),
-        }
-        for name in ("image", "voice"):
-            if kwargs.get(name) is not None:
-                params[f"mmrag_{name}"] = name_of(kwargs[name])
-        return cast("LangSmithRetrieverParams", params)
+        said = traced(cast("MultimodalIndex", self.index), kwargs)
+        return cast("LangSmithRetrieverParams", {**super()._get_ls_params(**kwargs), **said})

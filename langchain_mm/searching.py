@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
+from typing_extensions import Self
 
 from langchain_mm.convert import record_to_document
 from langchain_mm.filters import DocumentFilter, where_of
 from langchain_mm.images import AnyImage, image_input
+from langchain_mm.relevance import relevance_of
 from mmrag.diversity import mmr, redundancy
 from mmrag.errors import InputError
 from mmrag.index import MultimodalIndex
 from mmrag.types import Hit, key_of
 
-__all__ = ["Searching", "refuse", "relevance_of"]
+__all__ = ["Searching", "checked_index", "refuse"]
 
 Scored = list[tuple[Document, float]]
-
-
-def relevance_of(score: float) -> float:
-    """A fused score as a relevance from 0 to 1, the higher the better: the logistic function of
-    four times its distance from 1.
-
-    A score of 1 is what the most misleading of unrelated pairs reach (see
-    :mod:`mmrag.calibration`), and becomes 0.5; 0, which is usual for unrelated pairs, 0.02; 2 is
-    0.98. So a ``score_threshold`` of 0.5 keeps what is hardly a coincidence.
-    """
-    return (1 + math.tanh(2 * (score - 1))) / 2
 
 
 class Searching(VectorStore):
@@ -47,16 +37,26 @@ class Searching(VectorStore):
     """
 
     def __init__(self, index: MultimodalIndex) -> None:
-        if not isinstance(index, MultimodalIndex):
-            raise InputError(
-                f"expected an open MultimodalIndex, not {type(index).__name__}: see from_path"
-            )
-        self._index = index
+        self._index = checked_index(index)
 
     @property
     def index(self) -> MultimodalIndex:
-        """The index behind the store; ``store.index.close()`` releases it."""
+        """The index behind the store."""
         return self._index
+
+    def close(self) -> None:
+        """Flush and release the index, as the end of a ``with`` block does; idempotent."""
+        self._index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        folder, store = self._index.folder, type(self._index.store).__name__
+        return f"{type(self).__name__}({store if folder is None else repr(str(folder))})"
 
     @property
     def embeddings(self) -> Embeddings | None:
@@ -205,6 +205,16 @@ class Searching(VectorStore):
         repeated = redundancy([vectors.get(key, {}) for key in keys])  # {}: deleted meanwhile
         chosen = mmr([hit.score for hit in hits], repeated, k, lambda_mult)
         return [record_to_document(hits[place].record) for place in chosen]
+
+
+def checked_index(given: object) -> MultimodalIndex:
+    """Raises InputError for what is no open index."""
+    if isinstance(given, MultimodalIndex):
+        return given
+    raise InputError(
+        f"expected an open MultimodalIndex, not {type(given).__name__}: "
+        "MultimodalVectorStore.from_path(folder) opens one"
+    )
 
 
 def refuse(given: Mapping[str, object]) -> None:

@@ -59,7 +59,9 @@ def create_multimodal_tool(
         mode: ``images`` answers with a list of blocks of text and pictures, ``text_only`` with a
             string, in which captions stand for the pictures. ``auto`` sends pictures if ``model``
             says that it takes them in the messages of tools, and that is not OpenAI's Chat
-            Completions, which refuses them whatever the model.
+            Completions, which refuses them whatever the model. There, a picture without a caption
+            is an empty source: for such agents have pictures captioned, as by a
+            :class:`langchain_mm.CaptionTransformer`.
         model: the chat model that the tool is bound to; only ``auto`` looks at it.
         max_images: how many pictures are sent at most, best first.
         max_bytes: of all of them together. Each is scaled down to 1024 pixels.

@@ -37,6 +37,10 @@ class CaptionTransformer(BaseDocumentTransformer):
     >>> captions = CaptionTransformer(ChatOpenAI(model="gpt-4o-mini"))   # doctest: +SKIP
     >>> store.add_documents(captions.transform_documents(documents))     # doctest: +SKIP
 
+    With captions that last, in a folder:
+        >>> from langchain_classic.storage import LocalFileStore         # doctest: +SKIP
+        >>> CaptionTransformer(model, cache=LocalFileStore("captions"))  # doctest: +SKIP
+
     A document with a picture is given back as a copy that has the caption in
     ``metadata["mmrag_caption"]``, which makes it a field of its own in an mmrag index; id, text and
     all other metadata are kept. Documents without a picture, and those that have a caption, are
@@ -81,6 +85,9 @@ class CaptionTransformer(BaseDocumentTransformer):
         self.cache = InMemoryByteStore() if cache is None else cache
         self.concurrency, self.on_error = concurrency, on_error
         self.fill_empty_text = fill_empty_text
+
+    def __repr__(self) -> str:
+        return f"CaptionTransformer({self.captioner.name!r}, on_error={self.on_error!r})"
 
     def transform_documents(self, documents: Sequence[Document], **kwargs: Any) -> list[Document]:
         """The documents in their order, those with pictures captioned.

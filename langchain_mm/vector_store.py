@@ -60,7 +60,7 @@ class MultimodalVectorStore(Searching):
         """Over the index in this folder, which is made if there is none; with ``embedding`` for
         its encoder if one is given, else with the bundled ones.
 
-        Raises as :meth:`mmrag.MultimodalIndex.open` does. ``store.index.close()`` releases it.
+        Raises as :meth:`mmrag.MultimodalIndex.open` does. :meth:`close` releases it, ``with`` too.
         """
         return cls(_opened(path, (None, None) if embedding is None else _encoders(embedding)))
 

@@ -30,12 +30,20 @@ __all__ = ["Item", "documents_of", "ids_of", "items_of", "pictures_of", "write"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A document to write, which has an id; ``number`` is its place in the call. ``image``, if
-    there is one, is its picture; else that is what the metadata say."""
+    """A document to write, which has an id, made up for it if it is not ``named``; ``number`` is
+    its place in the call. ``image``, if there is one, is its picture; else that is what the
+    metadata say."""
 
     number: int
     document: Document
+    named: bool
     image: AnyImage | None = None
+
+    def problem(self, error: object) -> str:
+        """What is wrong with it, and where it stands; an id that nobody gave would say nothing."""
+        name = f"document {self.document.id!r}: "
+        said = str(error).removeprefix(name)
+        return f"item {self.number}: {name if self.named else ''}{said}"
 
 
 def documents_of(
@@ -80,8 +88,9 @@ def items_of(
             raise InputError(f"item {number}: expected a Document, not {type(document).__name__}")
         if not isinstance(key, str | None):
             raise InputError(f"item {number}: an id is a string, not {type(key).__name__}")
-        named = document.model_copy(update={"id": key or document.id or str(uuid4())})
-        items.append(Item(number, named, image))
+        own = key or document.id
+        stored = document.model_copy(update={"id": own or str(uuid4())})
+        items.append(Item(number, stored, bool(own), image))
     return items
 
 
@@ -144,13 +153,15 @@ def _prepared(index: MultimodalIndex, files: set[str], item: Item) -> Prepared:
     try:
         part = _part(item, index.folder, encoder.image_size)
     except (SourceError, InputError) as error:
-        raise type(error)(f"item {item.number}: {error}") from error
+        raise type(error)(item.problem(error)) from error
     files.update(uris_of(part.record))
     image = part.record.image
     if image is not None and image.uri[:5].lower() == "data:":
         raise InputError(
-            f"item {item.number}: document {part.record.id!r} holds the bytes of a picture, and "
-            "the index has no folder to keep them in: open it with a path, or give the picture's"
+            item.problem(
+                "it holds the bytes of a picture, and the index has no folder to keep them in: "
+                "open it with a path, or give the picture's"
+            )
         )
     return Prepared(part.record, None if part.image is None else encoder.preprocess(part.image))
 

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from mmrag.captioners.base import caption_each
+from mmrag.captioners.base import PictureRefused, caption_each
 from mmrag.encode import Prepared
+from mmrag.errors import ServiceError
 from mmrag.filters import And, Eq, Filter, Where, parse_filter
 from mmrag.journal import Failure
 from mmrag.pipeline import batched
@@ -78,6 +79,9 @@ def caption_index(
     for ids in batched(waiting, BATCH):
         records = index.get(ids)
         outcomes = list(zip(records, _outcomes(captioner, records), strict=True))
+        down = [c for _, c in outcomes if _is_down(c)]
+        if 1 < len(down) == len(outcomes):
+            raise down[0]  # no picture is at fault, and the others need not be asked
         described = [(r, c) for r, c in outcomes if isinstance(c, Caption)]
         _write(index, captioner.name, described)
         for record, outcome in outcomes:
@@ -91,6 +95,10 @@ def caption_index(
             progress(Status(done, total, report.captioned, len(report.failed)))
     report.seconds = round(time.monotonic() - started, 3)
     return report
+
+
+def _is_down(outcome: object) -> TypeGuard[ServiceError]:
+    return isinstance(outcome, ServiceError) and not isinstance(outcome, PictureRefused)
 
 
 def _is_described(record: Record, captioner: str) -> bool:

@@ -132,8 +132,8 @@ class ModelUnavailable(MmragError):
     def __init__(self, model: str, cache: str, reason: str) -> None:
         super().__init__(
             f"the model {model!r} is not in the cache ({cache}) and could not be downloaded: "
-            f"{reason}. Connect and try again, give the path of a local copy, or use the encoder "
-            "'bundled', which works offline."
+            f"{reason}. Connect and try again, or give the path of a local copy. Of encoders, "
+            "'bundled' works offline."
         )
         self.model, self.cache = model, cache
 

@@ -9,7 +9,7 @@ import pytest
 
 from mmrag import Caption, MultimodalIndex, Record
 from mmrag.captioning import CAPTIONER_KEY
-from mmrag.errors import AnswerError, SourceError
+from mmrag.errors import AnswerError, ServiceError, SourceError
 from mmrag.media import ImageInput
 from mmrag.testing import FakeEncoder
 from mmrag.types import key_of
@@ -182,3 +182,15 @@ def test_an_edited_picture_loses_its_caption_and_gets_a_new_one(
     assert index.add_files([tmp_path / "files"]).updated == 1
     report = index.add_captions(Scripted())
     assert (report.captioned, report.kept) == (1, 19)
+
+
+def test_a_service_that_is_down_is_not_asked_once_a_picture(index: MultimodalIndex) -> None:
+    class Down(Scripted):
+        def caption(self, images: Sequence[ImageInput]) -> list[Caption]:
+            self.seen += 1
+            raise ServiceError("no answer")
+
+    captioner = Down()
+    with pytest.raises(ServiceError):
+        index.add_captions(captioner)
+    assert captioner.seen < 20

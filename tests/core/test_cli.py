@@ -95,6 +95,17 @@ def test_search_by_a_picture_and_one_route(docs: Path, kb: Path) -> None:
     assert hit["routes"][0]["score"] == pytest.approx(1, abs=1e-4)
 
 
+def test_search_reranked(docs: Path, kb: Path) -> None:
+    hits = answer("search", "panda", "--kb", kb, "--rerank", "encoder", "--limit", "3", cwd=docs)
+    assert len(hits) == 3
+    for rank, hit in enumerate(hits, start=1):
+        reranked = {route["route"]: route for route in hit["routes"]}["rerank"]
+        assert reranked["rank"] == rank
+        assert hit["score"] == pytest.approx(reranked["score"])
+    done = mmrag("search", "panda", "--kb", kb, "--rerank", "encoder", cwd=docs)
+    assert "rerank #1 " in done.stdout
+
+
 def test_where_takes_numbers_and_words(kb: Path) -> None:
     pages = answer("search", "filter", "--kb", kb, "--where", "page=3", "--where", "modality=text")
     assert pages
@@ -151,6 +162,8 @@ def test_a_missing_path_is_a_reported_failure(tmp_path: Path) -> None:
         (["search", "x", "--route", "text->smell"], 2, "unknown route 'text->smell'"),
         (["search", "x", "--route", "image->image"], 2, "needs a query with a picture"),
         (["search", "x", "--fusion", "magic"], 2, "unknown fusion 'magic'"),
+        (["search", "x", "--rerank", "magic"], 2, "unknown reranker 'magic'"),
+        (["search", "x", "--rerank", "cross-encoder:"], 2, "unknown reranker"),
         (["search", "x", "--where", "colour"], 2, "KEY=VALUE"),
         (["search", "--image", "no-such.png"], 1, "no-such.png"),
         (["search", "--image", __file__], 1, "error:"),
@@ -223,5 +236,6 @@ def test_demo_writes_a_page(tmp_path: Path) -> None:
 
 def test_version_and_help() -> None:
     assert mmrag("--version").stdout.startswith("mmrag 0.")
-    for command in ("index", "search", "info", "demo"):
-        assert command in mmrag("--help").stdout
+    listed = mmrag("--help").stdout
+    for command in ("index", "search", "info", "demo", "ask", "caption", "eval", "encoders"):
+        assert f" {command} " in listed

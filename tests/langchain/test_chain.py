@@ -506,7 +506,7 @@ def test_the_errors_of_the_model_are_its_own(retriever: MultimodalRetriever) -> 
 
 def test_what_is_no_retriever_or_model_is_refused(index: MultimodalIndex) -> None:
     retriever = MultimodalRetriever(index=index)
-    with pytest.raises(InputError, match=r"use its as_retriever\(\)"):
+    with pytest.raises(InputError, match=r"use MultimodalRetriever\(index=store\)"):
         create_multimodal_rag_chain(MultimodalVectorStore(index), says())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not str"):
         create_multimodal_rag_chain(retriever, "gpt-4o-mini")  # type: ignore[arg-type]

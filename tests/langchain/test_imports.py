@@ -16,11 +16,13 @@ NAMES = [
     "CaptionTransformer",
     "ChatModelCaptioner",
     "CrossModalReranker",
+    "ImageSafe",
     "LangChainEncoder",
     "MultimodalEmbeddings",
     "MultimodalLoader",
     "MultimodalRetriever",
     "MultimodalVectorStore",
+    "content_key",
     "create_multimodal_rag_chain",
     "create_multimodal_tool",
 ]

@@ -15,6 +15,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables.base import RunnableBinding
 from langchain_core.tools import StructuredTool
+from langchain_text_splitters import CharacterTextSplitter
 
 import langchain_mm as mm
 from langchain_mm.convert import CAPTION_KEY, IMAGE_KEY
@@ -52,6 +53,7 @@ _MAKERS: dict[str, Callable[[World], Any]] = {
     "FusionRetriever": lambda w: FusionRetriever(
         retrievers={"all": w.retriever, "again": w.retriever}
     ),
+    "ImageSafe": lambda _: mm.ImageSafe(CharacterTextSplitter(" ", chunk_size=8, chunk_overlap=0)),
     "LangChainEncoder": lambda _: mm.LangChainEncoder(_embeddings()),
     "MultimodalEmbeddings": lambda _: _embeddings(),
     "MultimodalLoader": lambda w: mm.MultimodalLoader(w.files, media_folder=w.files / "media"),
@@ -96,7 +98,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def worlds(tmp_path: Path, files: Path) -> Iterator[tuple[World, World]]:
     made, encoder = [], FakeEncoder()
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
         index = MultimodalIndex.open(
             tmp_path / name, store=MemoryStore(), text_encoder=encoder, image_encoder=encoder
         )
@@ -226,6 +227,7 @@ def _calls(name: str, method: str, files: Path) -> list[Call]:
             *(call(found, "boil"), call(found, "boil", image=red), call(found, image=red)),
             *(wrong(found), wrong(found, image=torn)),
         ],
+        ("ImageSafe", "transform_documents"): [call(found), call([]), wrong(["x"])],
         ("MultimodalEmbeddings", "embed_documents"): texts,
         ("MultimodalEmbeddings", "embed_query"): [call("tea"), wrong(5)],
         ("MultimodalEmbeddings", "embed_image"): pictures,
@@ -335,7 +337,7 @@ def _streamed(method: str, given: Call, items: Callable[[list[Any]], Any]) -> Ca
 
 
 def test_every_public_name_has_its_calls() -> None:
-    assert set(_MAKERS) == {*mm.__all__, "FusionRetriever"}
+    assert {*_MAKERS, "content_key"} == {*mm.__all__, "FusionRetriever"}
 
 
 def test_every_method_of_ours_has_a_twin() -> None:
@@ -353,6 +355,7 @@ def test_every_method_of_ours_has_a_twin() -> None:
     assert alone == {
         "LangChainEncoder.encode_texts",  # of mmrag's protocol, which indexes call from threads
         "MultimodalRetriever.from_retrievers",
+        "MultimodalVectorStore.close",
         "MultimodalVectorStore.from_path",
     }
 

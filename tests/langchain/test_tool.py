@@ -336,7 +336,7 @@ def test_what_is_wrong_for_the_programmer_is_raised(index: MultimodalIndex) -> N
         create_multimodal_tool(retriever, mode="images", max_images=-1)
     with pytest.raises(InputError, match="max_bytes"):
         create_multimodal_tool(retriever, max_bytes=-1)
-    with pytest.raises(InputError, match=r"not MultimodalVectorStore: use its as_retriever\(\)"):
+    with pytest.raises(InputError, match=r"not MultimodalVectorStore: use MultimodalRetriever\("):
         create_multimodal_tool(MultimodalVectorStore(index))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="list of Documents"):
         create_multimodal_tool(FakeListChatModel(responses=["x"])).invoke({"query": "a"})  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from PIL import Image
 
 import mmrag
 from langchain_mm import MultimodalEmbeddings, MultimodalVectorStore
-from langchain_mm.searching import relevance_of
+from langchain_mm.relevance import relevance_of
 from mmrag import And, Eq, MultimodalIndex, Record
 from mmrag.errors import (
     DamagedSource,
@@ -650,7 +650,7 @@ def test_every_public_method_has_its_async_twin() -> None:
         for name, value in inspect.getmembers(kind, inspect.isroutine)
         if not name.startswith("_") and not inspect.iscoroutinefunction(value)
     }
-    alone = {"as_retriever", "from_path"}
+    alone = {"as_retriever", "close", "from_path"}
     assert {name for name in names if not hasattr(MultimodalVectorStore, f"a{name}")} == alone
 
 
