@@ -28,14 +28,14 @@ demo: .venv/.base  ## index the sample corpus, ask it in words and pictures, wri
 test: check unit wheel-test  ## all checks and all tests, from the checkout and from the wheel
 
 unit: .venv/.dev  ## the tests, from the checkout
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto
 
 wheel-test: .venv/.dev  ## the quick tests against the installed wheel, from outside the root
 	rm -rf dist .venv-wheel
 	$(PY) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	$(PYTHON) -m venv .venv-wheel
 	$(WHEEL) -m pip install -q --disable-pip-version-check "$$(ls $(CURDIR)/dist/*.whl)[$(EXTRAS)]"
-	cd /tmp && $(CURDIR)/$(WHEEL) -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider -m "not slow and not torch" $(CURDIR)/tests
+	cd /tmp && $(CURDIR)/$(WHEEL) -m pytest -n auto -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) -p no:cacheprovider -m "not slow and not torch" $(CURDIR)/tests
 
 check: .venv/.dev  ## style, types and the direction of imports
 	.venv/bin/ruff check .

@@ -23,7 +23,7 @@ __all__ = ["FUSIONS", "Fused", "Fusion", "calibrated", "dbsf", "fusion_named", "
 RRF_K = 60
 KEYWORDS = "keywords"
 NOISE = 1.0
-AGAIN = 1 / 3
+AGAIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     reach. So a route with nothing to say moves nothing, and two fields are not two votes.
 
     Keywords count whole where nothing else has judged what a record says, as the text that OCR
-    reads in a picture, and a third where a dense route has: those are the same words once more.
+    reads in a picture, and a tenth where a dense route has: those are the same words once more.
 
     Raises:
         InputError: a ranking was not calibrated.

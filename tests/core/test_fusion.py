@@ -90,7 +90,7 @@ def test_calibrated_takes_the_strongest_and_half_of_what_is_more_than_noise() ->
     assert scores_of(fused) == {
         "a": pytest.approx(3.0 + (2.0 - 1) / 2),
         # 0.8 is what noise reaches: it adds nothing. Its words were judged by text->text already.
-        "b": pytest.approx(0.9 + 0.25 / 3),
+        "b": pytest.approx(0.9 + 0.25 / 10),
         "c": pytest.approx(-0.5),
     }
 
@@ -107,7 +107,7 @@ def test_calibrated_counts_keywords_whole_where_nothing_else_has_judged_the_word
         "read": pytest.approx(0.3 + 1.5),
         "alone": pytest.approx(0.9),
         "seen": pytest.approx(0.6),
-        "told": pytest.approx(0.2 + 0.9 / 3),
+        "told": pytest.approx(0.2 + 0.9 / 10),
     }
 
 

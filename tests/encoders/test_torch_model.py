@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mmrag.encoders import torch_model  # noqa: E402
+from mmrag.encoders import torch_lanes, torch_model  # noqa: E402
+from mmrag.encoders.torch_lanes import Lanes  # noqa: E402
 from mmrag.encoders.torch_model import TorchModel  # noqa: E402
 from mmrag.errors import InputError, UnknownName  # noqa: E402
 
@@ -41,7 +43,7 @@ def expected(model: Any, items: list[Any] = ITEMS) -> Any:
 @pytest.fixture
 def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """This CPU is taken for one with bf16 units, and any gain is enough."""
-    monkeypatch.setattr(torch_model, "_has_bf16", lambda: True)
+    monkeypatch.setattr(torch_model, "has_bf16", lambda: True)
     monkeypatch.setattr(torch_model, "_GAIN", 0.0)
 
 
@@ -63,7 +65,17 @@ def test_inputs_may_be_a_mapping_and_whole_numbers_stay_whole() -> None:
     run.encode(
         look, ITEMS, lambda batch: {"floats": torch.stack(batch), "ids": torch.arange(len(batch))}
     )
-    assert seen == [{"floats": torch.bfloat16, "ids": torch.int64}]
+    assert seen
+    assert all(kinds == {"floats": torch.bfloat16, "ids": torch.int64} for kinds in seen)
+
+
+def test_inputs_that_are_no_tensors_are_passed_on() -> None:
+    def look(model: Any, inputs: Any) -> Any:
+        return model(inputs["floats"]) * inputs["sign"]
+
+    run = TorchModel(linear(), precision="fp32")
+    rows = run.encode(look, ITEMS, lambda batch: {"floats": torch.stack(batch), "sign": -1})
+    np.testing.assert_allclose(rows, -expected(linear()), atol=1e-6)
 
 
 def test_no_gradient_is_kept_and_the_callers_model_stays_as_it_was() -> None:
@@ -116,6 +128,7 @@ def test_where_memory_runs_out_batches_shrink_and_stay_small(
         return model(inputs)
 
     run = TorchModel(linear(), batch_size=16, precision="fp32")
+    run._lanes.count = 1
     with caplog.at_level(logging.WARNING, "mmrag"):
         rows = run.encode(hungry, ITEMS, torch.stack)
     np.testing.assert_allclose(rows, expected(linear()), atol=1e-6)
@@ -140,7 +153,7 @@ def test_other_errors_are_not_tried_again() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        TorchModel(linear(), precision="fp32").encode(broken, ITEMS, torch.stack)
+        TorchModel(linear(), precision="fp32", batch_size=20).encode(broken, ITEMS[:1], torch.stack)
     assert len(calls) == 1
 
 
@@ -254,10 +267,69 @@ def test_a_function_made_anew_is_the_same_tower(
     make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = []
-    monkeypatch.setattr(torch_model, "_has_bf16", lambda: True)
+    monkeypatch.setattr(torch_model, "has_bf16", lambda: True)
     run = TorchModel(linear())
     pays = run._pays
     monkeypatch.setattr(run, "_pays", lambda *a: tries.append(1) or pays(*a))
     for _ in range(3):
         run.encode(make(), ITEMS, torch.stack)
     assert len(tries) == 1
+
+
+# Lanes.
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_lanes_have_their_own_number_of_threads_and_leave_that_of_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch_lanes, "threads", lambda: 2)
+    lanes = Lanes(torch.device("cpu"))
+    meet = threading.Barrier(2, timeout=20)  # each job waits for the other: they run side by side
+
+    def work(job: int) -> tuple[int, int]:
+        meet.wait()
+        return job, torch.get_num_threads()
+
+    assert lanes.run(work, range(6)) == [(job, 1) for job in range(6)]
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
+    assert lanes.run(lambda job: torch.get_num_threads(), [0]) == [2]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_many_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_lanes, "threads", lambda: 64)
+    torch.set_num_threads(64)
+    lanes = Lanes(torch.device("cpu"))
+    assert (lanes.count, lanes._width) == (8, 8)
+    assert Lanes(torch.device("meta")).count == 1
+
+
+def test_lanes_give_what_one_thread_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = TorchModel(linear(), precision="fp32", batch_size=3)
+    run._lanes.count = 4
+    np.testing.assert_allclose(
+        run.encode(forward, ITEMS, torch.stack), expected(linear()), atol=1e-6
+    )
+
+
+def test_an_error_in_a_lane_comes_out() -> None:
+    def broken(model: Any, inputs: Any) -> Any:
+        raise RuntimeError("broken in its lane")
+
+    run = TorchModel(linear(), precision="fp32", batch_size=2)
+    with pytest.raises(RuntimeError, match="broken in its lane"):
+        run.encode(broken, ITEMS, torch.stack)
+    np.testing.assert_allclose(
+        run.encode(forward, ITEMS, torch.stack), expected(linear()), atol=1e-6
+    )

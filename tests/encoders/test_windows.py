@@ -109,3 +109,9 @@ def test_a_text_of_one_window_keeps_its_row_bit_for_bit() -> None:
 @pytest.mark.parametrize("dim", [1, 384])
 def test_no_text_gives_no_row(dim: int) -> None:
     assert pooled(np.empty((0, dim), np.float32), []).shape == (0, dim)
+
+
+def test_spaces_at_the_end_are_no_window() -> None:
+    text = "abcdefgh "
+    assert split_windows(text, letters("abcdefgh") + [(8, 9)], 8, 0) == [("abcdefgh", 8)]
+    assert len(split_windows(" " * 20, [(n, n + 1) for n in range(20)], 8, 0)) == 1
