@@ -5,7 +5,7 @@ in a picture (words, names) or for the data in it (figures of charts and tables)
 Chinese, beside those of the development set for what a picture shows. Told is nDCG@10 of the
 picture alone, of each part of the description alone, and of the default over all.
 
-The default has to lose nothing: at least 0.97 of the best part on each kind, and be the best overall.
+The default has to lose nothing: at least 0.97 of the best part on each kind, and the best overall.
 """
 
 from __future__ import annotations

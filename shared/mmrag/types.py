@@ -100,7 +100,8 @@ class TextLine:
 class Caption:
     """What a picture shows and says: its own field, never spliced into a record's text.
 
-    ``lines`` are what OCR has read, line by line, with the place of each in the picture; what stands side by side, as the cells of a table, are lines of their own.
+    ``lines`` are what OCR has read, line by line, with the place of each in the picture; what
+    stands side by side, as the cells of a table, are lines of their own.
     """
 
     brief: str = ""

@@ -113,5 +113,5 @@ def test_no_text_gives_no_row(dim: int) -> None:
 
 def test_spaces_at_the_end_are_no_window() -> None:
     text = "abcdefgh "
-    assert split_windows(text, letters("abcdefgh") + [(8, 9)], 8, 0) == [("abcdefgh", 8)]
+    assert split_windows(text, [*letters("abcdefgh"), (8, 9)], 8, 0) == [("abcdefgh", 8)]
     assert len(split_windows(" " * 20, [(n, n + 1) for n in range(20)], 8, 0)) == 1
