@@ -43,7 +43,7 @@ def split_windows(
     total = len(offsets)
     if total <= size:
         return [(text, total)]
-    pieces = []
+    pieces: list[tuple[str, int]] = []
     start = 0
     while True:
         end = min(start + size, total)
