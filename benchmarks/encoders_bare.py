@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import open_clip
 import torch
 from PIL import Image
 
 from mmrag.encoders.open_clip import OpenClipEncoder
-from mmrag.pipeline import batched
+
+Batch = TypeVar("Batch")
 
 SMALL = {
     "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "patch_size": 32},
@@ -36,14 +38,12 @@ class Bare:
     def encoder(self, precision: Any) -> OpenClipEncoder:
         return OpenClipEncoder.of(self.model, self.preprocess, self.tokenizer, precision=precision)
 
-    def batches(self, pixels: torch.Tensor, size: int) -> torch.Tensor:
+    def pixels(self, batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            parts = pixels.split(size)
-            return torch.cat([self.model.encode_image(part, normalize=True) for part in parts])
+            return self.model.encode_image(batch, normalize=True)
 
-    def decoded(self, pictures: Sequence[Image.Image], size: int) -> None:
-        for batch in batched(pictures, size):
-            self.batches(torch.stack([self.preprocess(picture) for picture in batch]), size)
+    def pictures(self, batch: Sequence[Image.Image]) -> torch.Tensor:
+        return self.pixels(torch.stack([self.preprocess(picture) for picture in batch]))
 
     def texts(self, texts: list[str]) -> None:
         with torch.inference_mode():
@@ -69,6 +69,22 @@ class Bare:
                 image = self.preprocess(Image.open(path)).unsqueeze(0)
                 found.append(self.model.encode_image(image).tolist()[0])
         return found
+
+
+def one_by_one(work: Callable[[Batch], torch.Tensor], batches: Iterable[Batch]) -> torch.Tensor:
+    """Each batch on all cores."""
+    return torch.cat([work(batch) for batch in batches])
+
+
+def side_by_side(work: Callable[[Batch], torch.Tensor], batches: Iterable[Batch]) -> torch.Tensor:
+    """As many batches at once as there are cores, each on one."""
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(cores) as pool:
+            return torch.cat(list(pool.map(work, batches)))
+    finally:
+        torch.set_num_threads(cores)
 
 
 @contextmanager
