@@ -32,7 +32,7 @@ Inputs = Any  # a tensor, or a mapping of names to tensors and other values
 Forward = Callable[[Any, Inputs], "torch.Tensor"]
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_BATCH = {"cuda": 256, "mps": 64, "cpu": 8}
+_BATCH = {"cuda": 256, "mps": 64, "cpu": 16}
 _TRIAL = 8  # items that bf16 is tried on; a call of fewer tries nothing
 _SAME = 0.999  # the least cosine to fp32 at which a lower precision is taken
 _GAIN = 1.1  # and how much faster it has to be
@@ -60,7 +60,7 @@ class TorchModel:
             the trial takes clearly less time; else, and before, in fp32. Both copies of the model
             are kept.
         batch_size: how many items at once; halved, and kept so, where memory runs out. On a CPU
-            several batches run side by side, and ``auto`` is 8: more gain nothing there.
+            several batches run side by side, and ``auto`` is 16: more gain nothing there.
 
     Raises:
         InputError: the device does not exist here, the precision is unknown (UnknownName), or the
@@ -86,7 +86,7 @@ class TorchModel:
             said = str(error).split("\n")[0]
             raise InputError(f"the device {device!r} cannot be used: {said}") from error
         kind = self.device.type
-        self.batch_size = _BATCH.get(kind, 8) if batch_size == "auto" else batch_size
+        self.batch_size = _BATCH.get(kind, 16) if batch_size == "auto" else batch_size
         self.digest = digest(model)
         self._may_lower = precision == "auto" and kind == "cpu" and has_bf16()
         if precision == "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from mmrag.filters import Filter
+from mmrag.pipeline import batched
 from mmrag.protocols import FieldQuery, Point, Ranking
 from mmrag.stores.edge_files import check_room, has_room, read_dims
 from mmrag.stores.edge_folder import EdgeFolder
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeStore"]
 
-_BATCH = 1000
+_BATCH = 500
 # How many candidates a graph, once built, is walked with: on 100,000 vectors 256 finds 97 of the
 # true best 50 in 100, the engine's own 100 only 81.
 _EF = 256
@@ -88,9 +89,8 @@ class EdgeStore(EdgeFolder):
         check_points(points, self._dims)
         new = {key_of(point.record.id): point for point in points}
         payloads = {key: to_payload(point.record) for key, point in new.items()}
-        vectors = {key: dense_and_sparse(point) for key, point in new.items()}
         with self._writing:
-            self._write(payloads, vectors)
+            self._write(payloads, ((key, dense_and_sparse(p)) for key, p in new.items()))
 
     def update(self, points: Sequence[Point]) -> None:
         """Replace the payload and the given fields of points that exist, and keep their other
@@ -104,7 +104,7 @@ class EdgeStore(EdgeFolder):
             with self._engine() as shard:
                 found = shard.retrieve(list(vectors), with_payload=False, with_vector=True)
             old = {str(point.id): named(point.vector) for point in found}
-            self._write(payloads, {key: {**old[key], **vectors[key]} for key in old})
+            self._write(payloads, ((key, {**old[key], **vectors[key]}) for key in old))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete points; unknown keys are no error."""
@@ -211,13 +211,14 @@ class EdgeStore(EdgeFolder):
             self._indexed = frozenset(shard.info().payload_schema)
 
     def _write(
-        self, payloads: Mapping[str, dict[str, Json]], vectors: Mapping[str, dict[str, Any]]
+        self,
+        payloads: Mapping[str, dict[str, Json]],
+        rows: Iterable[tuple[str, dict[str, Any]]],
     ) -> None:
-        """Write a point for each key of ``vectors``; the caller holds the lock."""
-        keys = list(vectors)
+        """Write a point for each row, its key and its vectors, which are made a batch at a time;
+        the caller holds the lock."""
         with self._engine() as shard:
-            check_room(self._path, sum(footprint(payloads[k], vectors[k]) for k in keys))
-            for start in range(0, len(keys), _BATCH):
-                batch = keys[start : start + _BATCH]
-                points = [qe.Point(key, vectors[key], payloads[key]) for key in batch]
+            for batch in batched(rows, _BATCH):
+                check_room(self._path, sum(footprint(payloads[k], v) for k, v in batch))
+                points = [qe.Point(key, vectors, payloads[key]) for key, vectors in batch]
                 shard.update(qe.UpdateOperation.upsert_points(points))
