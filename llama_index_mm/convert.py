@@ -88,14 +88,15 @@ def node_to_record(node: BaseNode, folder: Path | None = None) -> Record:
 def node_to_part(node: BaseNode, folder: Path | None = None, size: int | None = None) -> Part:
     """:func:`node_to_record`, and the decoded picture, which may be reduced if its longest side
     is looked at in ``size`` pixels. Raises as that does."""
-    dump = _dump(node)
+    dump, content = _dump(node)
     metadata: dict[str, Json] = dump["metadata"]
     try:
         caption, locator = caption_of(metadata), locator_of(metadata)
     except InputError as error:
         raise InputError(f"node {node.node_id!r}: {error}") from error
     image, picture = opened_image(node, folder, size)
-    payload = _payload(node, dump, take_out(node, dump, image, folder))
+    files = take_out(node, dump, image, folder)
+    payload = _payload(node, json.dumps(dump, ensure_ascii=False) if files else content, files)
     record = Record(
         id=node.node_id,
         text=node.get_content(metadata_mode=MetadataMode.NONE),
@@ -157,25 +158,26 @@ def embed_text(node: BaseNode) -> str:
     return node.get_content(metadata_mode=MetadataMode.EMBED)
 
 
-def _dump(node: BaseNode) -> dict[str, Any]:
-    """The node as JSON data, without embeddings and without the trace of an earlier search."""
+def _dump(node: BaseNode) -> tuple[dict[str, Any], str]:
+    """The node as JSON data and as its text, without embeddings and without the trace of an
+    earlier search."""
     vectors = {"embedding", "text_embedding"} & type(node).model_fields.keys()
     try:
-        dump = node.model_dump(mode="json", exclude=vectors)
-        json.dumps(dump, ensure_ascii=False, allow_nan=False).encode()
+        dump = node.model_dump(mode="json", exclude=vectors) | dict.fromkeys(vectors)
+        for name, value in dump.items():
+            if name.endswith("_resource") and value is not None:
+                value["embeddings"] = None
+        if dump["metadata"].pop(TRACE_KEY, None) is not None:
+            for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
+                dump[name] = [key for key in dump[name] if key != TRACE_KEY]
+        content = json.dumps(dump, ensure_ascii=False, allow_nan=False)
+        content.encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"node {node.node_id!r} cannot be stored as JSON: {error}") from error
-    dump |= dict.fromkeys(vectors)
-    for name, value in dump.items():
-        if name.endswith("_resource") and value is not None:
-            value["embeddings"] = None
-    if dump["metadata"].pop(TRACE_KEY, None) is not None:
-        for name in ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys"):
-            dump[name] = [key for key in dump[name] if key != TRACE_KEY]
-    return dump
+    return dump, content
 
 
-def _payload(node: BaseNode, dump: dict[str, Any], files: Mapping[str, str]) -> dict[str, Json]:
+def _payload(node: BaseNode, content: str, files: Mapping[str, str]) -> dict[str, Json]:
     """What LlamaIndex's ``node_to_metadata_dict`` writes beside the metadata, and ours."""
     document = node.ref_doc_id
     about: dict[str, Json] = {"class": type(node).__name__, "document": document or node.node_id}
@@ -183,7 +185,7 @@ def _payload(node: BaseNode, dump: dict[str, Any], files: Mapping[str, str]) -> 
         about["fields"] = list(files)
     return {
         **({FILES_KEY: list(files.values())} if files else {}),
-        "_node_content": json.dumps(dump, ensure_ascii=False),
+        "_node_content": content,
         "_node_type": _stock_type(node),
         **dict.fromkeys(("document_id", "doc_id", "ref_doc_id"), document or "None"),
         NODE_KEY: about,
