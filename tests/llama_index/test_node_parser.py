@@ -40,6 +40,7 @@ from llama_index_mm.convert import CAPTION_KEY, node_to_record
 from llama_index_mm.node_parser import ImageSafe
 from mmrag.captions import PROMPT, PROMPT_VERSION, full_text
 from mmrag.errors import AnswerError, DamagedSource, UnreadableSource
+from mmrag.identity import digest_of
 from mmrag.media import ImageInput
 from mmrag.metadata import CAPTION_TEXT_KEY
 from mmrag.testing import FakeCaptioner, FakeEncoder
@@ -74,8 +75,9 @@ class Failing(FakeCaptioner):
 
     def caption(self, images: Sequence[ImageInput]) -> list[Caption]:
         made = super().caption(images)
+        (image,) = images
         with self.lock:
-            for key in ("", self.seen[-1]):
+            for key in ("", digest_of(image)):  # not what was seen last: that may be another's
                 if self.left.get(key, 0) > 0:
                     self.left[key] -= 1
                     raise ConnectionError("the model is busy")
