@@ -16,7 +16,7 @@ from mmrag.journal import Failure
 from mmrag.pipeline import batched
 from mmrag.protocols import Captioner
 from mmrag.report import Progress, Status
-from mmrag.types import Caption, Record, key_of
+from mmrag.types import Caption, ImageRef, Record, key_of
 
 if TYPE_CHECKING:
     from mmrag.index import MultimodalIndex
@@ -107,11 +107,16 @@ def _is_described(record: Record, captioner: str) -> bool:
 
 def _outcomes(captioner: Captioner, records: Sequence[Record]) -> Iterator[Caption | Exception]:
     """A caption a record, or why there is none; the same picture is described once."""
-    images: dict[str, ImageInput] = {r.image.sha256: r.image.uri for r in records if r.image}
+    images: dict[str, ImageInput] = {_identity(r.image): r.image.uri for r in records if r.image}
     made = dict(zip(images, caption_each(captioner, list(images.values())), strict=True))
     for record in records:
         if record.image is not None:
-            yield made[record.image.sha256]
+            yield made[_identity(record.image)]
+
+
+def _identity(image: ImageRef) -> str:
+    """What tells pictures apart; a reference that the caller made may have no digest."""
+    return image.sha256 or image.uri
 
 
 def _write(

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmrag import Caption, MultimodalIndex, Record
 from mmrag.captioning import CAPTIONER_KEY
 from mmrag.errors import AnswerError, ServiceError, SourceError
 from mmrag.media import ImageInput
-from mmrag.testing import FakeEncoder
-from mmrag.types import key_of
+from mmrag.testing import FakeCaptioner, FakeEncoder
+from mmrag.types import ImageRef, key_of
 
 from .files import picture
 
@@ -194,3 +195,17 @@ def test_a_service_that_is_down_is_not_asked_once_a_picture(index: MultimodalInd
     with pytest.raises(ServiceError):
         index.add_captions(captioner)
     assert captioner.seen < 20
+
+
+def test_pictures_without_a_digest_are_told_apart(tmp_path: Path) -> None:
+    records = []
+    for colour in ("red", "green", "blue"):
+        path = tmp_path / f"{colour}.png"
+        Image.new("RGB", (40, 30), colour).save(path)
+        records.append(Record(id=colour, image=ImageRef(str(path), "", "image/png", 40, 30)))
+    fake = FakeEncoder()
+    with MultimodalIndex.open(tmp_path / "kb", text_encoder=fake, image_encoder=fake) as index:
+        index.add(records)
+        index.add_captions(FakeCaptioner())
+        said = {r.id: r.caption.brief for r in index.get(["red", "green", "blue"]) if r.caption}
+    assert said == {colour: f"A {colour} picture" for colour in ("red", "green", "blue")}
