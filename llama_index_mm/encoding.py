@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from llama_index.core.schema import BaseNode
+from llama_index.core.schema import BaseNode, MetadataMode
 
 from llama_index_mm.convert import embed_text, node_to_part
 from llama_index_mm.convert_images import is_remote
@@ -25,7 +25,8 @@ def encoded(
 ) -> Iterator[Prepared]:
     """Records with all their vectors, in the order of the nodes.
 
-    The text vector is that of ``embed_text``: with the metadata that a node shows to embeddings.
+    The text vector is that of ``embed_text``: with the metadata that a node shows to embeddings. A
+    picture with nothing but its file's name has none: a name like ``IMG_0042.jpg`` says nothing.
     ``kept`` receives the uris of all files that the nodes' bytes were moved to.
 
     Raises:
@@ -47,7 +48,7 @@ def _prepared(index: MultimodalIndex, kept: set[str], node: BaseNode) -> Prepare
             f"node {node.node_id!r} holds bytes, and the index has no folder to keep them in: "
             "open it with a path, or give the node a path instead"
         )
-    text = embed_text(node).strip()
+    text = "" if image is not None and _is_only_named(node) else embed_text(node).strip()
     if image is None and is_remote(node):
         if not text:
             raise InputError(
@@ -56,3 +57,8 @@ def _prepared(index: MultimodalIndex, kept: set[str], node: BaseNode) -> Prepare
             )
         log.warning("node %r: the picture behind a URL is not fetched", node.node_id)
     return Prepared(record, None if image is None else encoder.preprocess(image), text=text)
+
+
+def _is_only_named(node: BaseNode) -> bool:
+    shown = node.metadata.keys() - set(node.excluded_embed_metadata_keys)
+    return shown == {"file_name"} and not node.get_content(MetadataMode.NONE).strip()

@@ -135,6 +135,7 @@ def _document(
     }
     if not isinstance(node, ImageNode):
         return Document(**common)
+    # VectorStoreIndex leaves out what has nothing to embed as text.
     common["excluded_embed_metadata_keys"].remove("file_name")
     # Not image_path=, which opens the picture once more, and only kinds that PIL knows by itself.
     resource = MediaResource(path=Path(str(node.image_path)), mimetype=node.image_mimetype)

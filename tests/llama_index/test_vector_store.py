@@ -139,6 +139,18 @@ def test_one_point_a_node_with_all_its_fields(tmp_path: Path) -> None:
         assert record.text == "the red field"
 
 
+def test_a_pictures_file_name_is_not_a_text(tmp_path: Path) -> None:
+    memory, fake = MemoryStore(), FakeEncoder(16)
+    path = str(painted(tmp_path / "IMG_0042.png"))
+    named = ImageNode(image_path=path, metadata={"file_name": "IMG_0042.png"})
+    titled = ImageNode(image_path=path, metadata={"file_name": "IMG_0042.png", "title": "Red"})
+    with MultimodalIndex.open(store=memory, text_encoder=fake, image_encoder=fake) as index:
+        MultimodalVectorStore(index).add([named])
+        assert [memory.count(having=field) for field in ("text", "image")] == [0, 1]
+        MultimodalVectorStore(index).add([titled])
+        assert [memory.count(having=field) for field in ("text", "image")] == [1, 2]
+
+
 def test_image_nodes_without_text_are_not_dropped(
     store: MultimodalVectorStore, tmp_path: Path
 ) -> None:
