@@ -39,6 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the command; bad input and what the system refuses end in one line, never a traceback."""
     try:
+        _refuse_empty(sys.argv[1:])
         app()
     except InputError as error:
         _fail(str(error), USAGE)
@@ -56,6 +57,20 @@ def main() -> None:
         if done.code == INTERRUPTED:  # Typer's word for Ctrl-C
             _interrupted()
         raise
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """An unset variable of the shell leaves an empty argument, and as a path that would be the
+    working directory: indexed, or taken for the index."""
+    before = ""
+    for arg in args:
+        option, equals, value = arg.partition("=")
+        if not arg:
+            named = before if before.startswith("--") and before != "--" else "an argument"
+            raise InputError(f"{named} is empty: is a variable of the shell not set?")
+        if equals and not value and option.startswith("--") and before != "--":
+            raise InputError(f"{option} is empty: is a variable of the shell not set?")
+        before = "--" if before == "--" else arg
 
 
 def _interrupted() -> NoReturn:

@@ -64,12 +64,15 @@ class MultimodalIndex:
         An encoder that is not given is the bundled one.
 
         Raises:
+            InputError: there is neither a path nor a store, or the path is empty.
             NotAnIndex: the folder holds something else, or nothing and ``create`` is false.
             StoreLocked: another process has it open.
             SpaceMismatch: it was made with other encoders.
         """
         from mmrag.encoders.bundled import BundledEncoder
 
+        if path == "":
+            raise InputError("the path is empty; the working directory is '.'")
         bundled = BundledEncoder()
         encoders = Encoders(text_encoder or bundled, image_encoder or bundled)
         folder = None if path is None else Path(path).expanduser().absolute()

@@ -178,6 +178,35 @@ def test_wrong_usage(kb: Path, args: list[str], status: int, says: str) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        (["index", "", "--kb", "kb"], "an argument"),
+        (["index", "docs", "", "--kb", "kb"], "an argument"),
+        (["index", "--kb", "kb", "--", ""], "an argument"),
+        (["index", "docs", "--kb", ""], "--kb"),
+        (["index", "docs", "--kb="], "--kb"),
+        (["search", "--image", "", "--kb", "kb"], "--image"),
+        (["demo", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_directory(
+    tmp_path: Path, args: list[str], names: str
+) -> None:
+    """As an unset variable of the shell makes it: ``mmrag index "$DOCS" --kb kb``."""
+    (tmp_path / "private.txt").write_text("nobody has asked for this to be indexed")
+    done = mmrag(*args, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: {names} is empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["private.txt"]
+
+
+def test_a_value_may_end_in_an_equals_sign(kb: Path) -> None:
+    assert answer("search", "panda", "--kb", kb, "--where", "modality=text", "--limit=1")
+    assert "no hits" in mmrag("search", "--kb", kb, "--where=source=", "panda").stdout
+    assert mmrag("search", "--kb", kb, "--", "--panda=").returncode == 0
+
+
 def test_searching_what_is_no_index(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear reader")
     for folder in (tmp_path, tmp_path / "nowhere", tmp_path / "letter.txt"):

@@ -399,6 +399,15 @@ def test_reopening_keeps_everything(tmp_path: Path) -> None:
         assert [(hit.record, hit.score) for hit in index.search("pump 3")] == before
 
 
+def test_an_empty_path_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="path is empty"):
+        opened("")
+    assert not list(tmp_path.iterdir())
+
+
 def test_pictures_of_hits_can_be_opened(tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", {"a.pdf": manual(3, 1), "b.png": saved(picture(), "PNG")})
     with opened(tmp_path / "kb") as index:
