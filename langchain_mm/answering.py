@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.language_models import LanguageModelInput
@@ -14,6 +14,7 @@ from langchain_core.runnables import AddableDict, Runnable, RunnableConfig
 from typing_extensions import TypedDict
 
 from langchain_mm.blocks import content_of, document_to_source
+from langchain_mm.query import Held
 from mmrag.answer import build_prompt
 from mmrag.citations import citations
 from mmrag.media import ImageInput
@@ -27,7 +28,12 @@ class Asked:
     """A question: words, a picture to be opened, or both."""
 
     words: str
-    image: ImageInput | None = field(repr=False)
+    held: Held | None
+
+    @property
+    def image(self) -> ImageInput | None:
+        """The picture; a property, as traces get the fields."""
+        return None if self.held is None else cast(ImageInput, self.held.image)
 
 
 class Found(TypedDict):

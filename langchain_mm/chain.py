@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -19,11 +19,14 @@ from langchain_core.runnables import (
     RunnableLambda,
     RunnablePassthrough,
 )
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.utils import ConfigurableFieldSpec
 from typing_extensions import TypedDict
 
 from langchain_mm.answering import Answering, Asked, CitedSource, acite, cite
 from langchain_mm.blocks import checked_documents, checked_retriever
 from langchain_mm.images import image_input
+from langchain_mm.query import Held
 from langchain_mm.retriever import MultimodalRetriever
 from mmrag.errors import InputError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
@@ -64,6 +67,9 @@ def create_multimodal_rag_chain(
 
     ``stream`` gives the documents first, then the answer in pieces as they come, then what it
     cites; the chunks add up to what ``invoke`` returns.
+
+    Traces name the picture of a question by its path or type; pixels are in the run of the model,
+    and in no other.
 
     Args:
         retriever: any.
@@ -118,8 +124,67 @@ def create_multimodal_rag_chain(
         | RunnablePassthrough.assign(answer=answering)
         | RunnableGenerator(cite, acite)
     )
-    named = chain.with_config(run_name="multimodal_rag")
+    named = _Holding(chain).with_config(run_name="multimodal_rag")
     return named.with_types(input_type=cast(Any, RagQuestion), output_type=RagAnswer)
+
+
+class _Holding(Runnable[RagQuestion, Any]):
+    """The chain, to which the picture of a question is given in a :class:`Held`. It has no run of
+    its own, so that no trace gets the question as it was."""
+
+    def __init__(self, chain: Runnable[RagQuestion, Any]) -> None:
+        self._chain = chain
+
+    def invoke(
+        self,
+        input: RagQuestion,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """What the chain gives."""
+        return self._chain.invoke(_held(input), config, **kwargs)
+
+    async def ainvoke(
+        self,
+        input: RagQuestion,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """:meth:`invoke`, awaited."""
+        return await self._chain.ainvoke(_held(input), config, **kwargs)
+
+    def stream(
+        self,
+        input: RagQuestion,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """What the chain gives, in pieces."""
+        return self._chain.stream(_held(input), config, **kwargs)
+
+    def astream(
+        self,
+        input: RagQuestion,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """:meth:`stream`, awaited."""
+        return self._chain.astream(_held(input), config, **kwargs)
+
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """That of the chain."""
+        return self._chain.get_graph(config)
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """Those of the chain."""
+        return self._chain.config_specs
+
+
+def _held(given: RagQuestion) -> RagQuestion:
+    if isinstance(given, Mapping) and given.get("image") is not None:
+        return {**given, "image": Held(given["image"])}
+    return given  # what is no question is refused in the chain, where traces see it
 
 
 def _asked(given: RagQuestion, sees: bool) -> Asked:
@@ -136,10 +201,12 @@ def _asked(given: RagQuestion, sees: bool) -> Asked:
         raise InputError("an empty question: give words, a picture, or both")
     if not words and not sees:
         raise InputError("this retriever takes words alone: ask a question about the picture")
-    picture = None if image is None else image_input(image)
+    if image is None:
+        return Asked(words, None)
+    picture = image_input(image.image if isinstance(image, Held) else image)
     if hasattr(picture, "read"):  # here, as not every file can be read twice
         picture = read_bytes(cast(BinaryIO, picture), DEFAULT_LIMITS)
-    return Asked(words, picture)
+    return Asked(words, Held(picture))
 
 
 def _kind(given: object) -> str:

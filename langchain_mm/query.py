@@ -18,7 +18,7 @@ from mmrag.inputs import refused
 from mmrag.media import ImageInput
 from mmrag.protocols import Transcriber
 
-__all__ = ["Asked", "Query", "name_of", "refuse", "text_of", "traced"]
+__all__ = ["Asked", "Held", "Query", "name_of", "refuse", "text_of", "traced"]
 
 _LONGEST_NAME = 1000
 
@@ -96,6 +96,22 @@ def name_of(given: object) -> str:
         if name[:5].lower() != "data:" and len(name) <= _LONGEST_NAME:
             return name
     return f"<{type(given).__name__}>"
+
+
+class Held:
+    """A picture on its way through a chain, whose traces show what :func:`name_of` says of it.
+
+    LangSmith writes the fields of a dataclass, and all bytes as base64; of an object that it does
+    not know it writes the string, and nothing else.
+    """
+
+    __slots__ = ("image",)
+
+    def __init__(self, image: AnyImage) -> None:
+        self.image = image
+
+    def __repr__(self) -> str:
+        return name_of(self.image)
 
 
 def traced(index: MultimodalIndex, asked: Mapping[str, object]) -> dict[str, str]:

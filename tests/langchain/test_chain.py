@@ -25,6 +25,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.tracers import BaseTracer
 from langchain_core.tracers.schemas import Run
+from langsmith._internal._serde import dumps_json
 from PIL import Image
 
 from langchain_mm import (
@@ -428,6 +429,69 @@ def test_pictures_of_documents_are_in_the_trace_of_the_model_alone(
     assert holding == ["chat_model Listening"]
     assert "retriever MultimodalRetriever" in runs
     assert runs["chain multimodal_rag"].inputs == {"input": QUESTION}
+
+
+class Traces(BaseTracer):
+    """Keeps every run."""
+
+    def __init__(self) -> None:
+        super().__init__(_schema_format="original+chat")
+        self.runs: list[Run] = []
+
+    def _end_trace(self, run: Run) -> None:
+        self.runs.append(run)
+        super()._end_trace(run)
+
+    def _persist_run(self, run: Run) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "pil", "data URL", "blob", "block"])
+async def test_the_picture_of_a_question_is_a_short_name_in_traces(
+    retriever: MultimodalRetriever, tmp_path: Path, kind: str
+) -> None:
+    """As LangSmith writes them, which takes dataclasses apart and makes base64 of bytes."""
+    Image.effect_noise((300, 200), 90).convert("RGB").save(tmp_path / "noise.png")
+    data = (tmp_path / "noise.png").read_bytes()
+    text = base64.b64encode(data).decode()
+    given: Any = {
+        "bytes": lambda: data,
+        "file": lambda: io.BytesIO(data),
+        "pil": lambda: Image.open(tmp_path / "noise.png"),
+        "data URL": lambda: f"data:image/png;base64,{text}",
+        "blob": lambda: Blob(data=data),
+        "block": lambda: {"type": "image", "base64": text},
+    }[kind]
+    traces, model = Traces(), listening()
+    chain = create_multimodal_rag_chain(retriever, model)
+    config: Any = {"callbacks": [traces]}
+    chain.invoke({"question": "x", "image": given()}, config)
+    await chain.ainvoke({"question": "x", "image": given()}, config)
+    list(chain.stream({"question": "x", "image": given()}, config))
+    chain.batch([{"question": "x", "image": given()}], config)
+    (RunnableLambda(lambda asked: asked) | chain).with_config({"run_name": "longer"}).invoke(
+        {"question": "x"}, config
+    )
+    named = [run for run in traces.runs if run.name == "multimodal_rag"]
+    assert len(named) == 5
+    for run in traces.runs:
+        if run.run_type != "chat_model":
+            for said in (run.inputs, run.outputs, run.extra):
+                assert len(dumps_json(said)) < 5000, f"{run.run_type} {run.name}"
+    shown = {dumps_json(run.inputs["image"]).decode() for run in named if "image" in run.inputs}
+    assert all(name.startswith('"<') for name in shown)
+    assert len(shown) == 1
+    assert any(b["type"] == "image" for b in model.heard[0][1].content_blocks)
+
+
+def test_the_picture_of_a_question_is_its_path_in_traces(
+    retriever: MultimodalRetriever, tmp_path: Path
+) -> None:
+    traces = Traces()
+    asked = {"question": "x", "image": tmp_path / "kettle.jpg"}
+    create_multimodal_rag_chain(retriever, listening()).invoke(asked, {"callbacks": [traces]})
+    said = json.loads(dumps_json(traces.runs[-1].inputs))
+    assert said == {"question": "x", "image": str(tmp_path / "kettle.jpg")}
 
 
 async def test_breaking_off_a_stream_is_no_error(retriever: MultimodalRetriever) -> None:
