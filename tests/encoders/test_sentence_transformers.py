@@ -255,6 +255,32 @@ def test_transparent_is_white(seeing: SentenceTransformerImageEncoder) -> None:
     np.testing.assert_array_equal(seeing.preprocess(clear), seeing.preprocess(white))
 
 
+class BatchesFirst:
+    """A runner whose batches are all made before the first of them is run, as in two lanes."""
+
+    def encode(self, forward: Any, items: Any, collate: Any) -> Any:
+        batches = [collate([item]) for item in items]
+        return np.concatenate([forward(self, batch) for batch in batches])
+
+    truncate_dim = None
+
+    def __call__(self, features: Any, task: str) -> Any:
+        return {"sentence_embedding": np.float32([[len(features["said"])]])}
+
+
+def test_what_is_no_tensor_stays_with_its_batch(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SentenceTransformerEncoder(folders / "unknown")._loaded()
+    monkeypatch.setattr(model, "_runner", BatchesFirst())
+    monkeypatch.setattr(model, "_text_features", lambda batch, role: {"said": batch[0]})
+    assert model.encode_texts([DIGITS[:1], DIGITS[:5], DIGITS], "query").tolist() == [
+        [1],
+        [5],
+        [10],
+    ]
+
+
 def test_which_are_text_encoders_and_which_image_encoders(
     folders: Path, bge: SentenceTransformerEncoder, seeing: SentenceTransformerImageEncoder
 ) -> None:

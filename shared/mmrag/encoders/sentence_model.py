@@ -87,18 +87,10 @@ class SentenceModel:
     def _encode(
         self, items: Sequence[Any], features: Callable[[list[Any]], Features], role: Role
     ) -> Matrix:
-        said: Features = {}  # what of a batch's features is no tensor, such as its modality
+        def forward(model: Any, found: Features) -> Any:
+            return self._vectors(model, found, role)
 
-        def collate(batch: list[Any]) -> Features:
-            found = features(batch)
-            said.clear()
-            said.update((name, value) for name, value in found.items() if not _is_tensor(value))
-            return {name: value for name, value in found.items() if name not in said}
-
-        def forward(model: Any, tensors: Features) -> Any:
-            return self._vectors(model, {**tensors, **said}, role)
-
-        return self._runner.encode(forward, items, collate)
+        return self._runner.encode(forward, items, features)
 
     def _vectors(self, model: Any, features: Features, role: Role) -> Any:
         found = model(features, task=_TASKS[role])["sentence_embedding"]
