@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
 from mmrag.encode import encode_images  # noqa: E402
+from mmrag.encoders import torch_model  # noqa: E402
 from mmrag.encoders.sentence_transformers import (  # noqa: E402
     SentenceTransformerEncoder,
     SentenceTransformerImageEncoder,
@@ -279,6 +280,26 @@ def test_what_is_no_tensor_stays_with_its_batch(
         [5],
         [10],
     ]
+
+
+def test_texts_and_pictures_are_each_tried_in_bf16(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def pays(model: Any, forward: Any, inputs: Any) -> bool:
+        tried.append({name for name in inputs if name in ("input_ids", "pixel_values")})
+        return False
+
+    monkeypatch.setattr(torch_model, "has_bf16", lambda: True)
+    monkeypatch.setattr(torch_model.TorchModel, "_pays", pays)
+    encoder = SentenceTransformerImageEncoder(folders / "clip")
+    pixels = [encoder.preprocess(painted((40, 40), seed)) for seed in range(8)]
+    for _ in range(2):
+        for role in ("query", "passage"):
+            encoder.encode_texts(list(DIGITS), role)  # type: ignore[arg-type]
+        encoder.encode_pixels(pixels)
+    assert tried == [{"input_ids"}, {"input_ids"}, {"pixel_values"}]
 
 
 def test_which_are_text_encoders_and_which_image_encoders(

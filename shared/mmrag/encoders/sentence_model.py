@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,9 @@ class SentenceModel:
         self._limits = {role: self._limit(role) for role in _TASKS}
         self.pictures = _pictures(model)
         self._fixed = self.pictures is not None and self._has_one_shape()
+        # Made once each: the runner tells by them what it has tried in a lower precision.
+        self._text_towers = {role: partial(self._vectors, role=role) for role in _TASKS}
+        self._picture_tower = partial(self._vectors, role="passage")
         dim = self._width()
         self._runner = runner(model)
         self.space = Space(FAMILY, self._digest(), dim)
@@ -63,8 +67,11 @@ class SentenceModel:
     def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
         """Unit vectors ``[len(texts), dim]`` of texts that were checked, in windows if need be."""
 
+        def features(batch: list[str]) -> Features:
+            return self._text_features(batch, role)
+
         def run(pieces: list[str]) -> Matrix:
-            return self._encode(pieces, lambda batch: self._text_features(batch, role), role)
+            return self._runner.encode(self._text_towers[role], pieces, features)
 
         limit = self._limits[role]
         if self._texts is None or limit is None:
@@ -82,15 +89,7 @@ class SentenceModel:
 
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Matrix:
         """Unit vectors ``[len(pixels), dim]`` of what :meth:`preprocess` returned."""
-        return self._encode(pixels, self._picture_features, "passage")
-
-    def _encode(
-        self, items: Sequence[Any], features: Callable[[list[Any]], Features], role: Role
-    ) -> Matrix:
-        def forward(model: Any, found: Features) -> Any:
-            return self._vectors(model, found, role)
-
-        return self._runner.encode(forward, items, features)
+        return self._runner.encode(self._picture_tower, pixels, self._picture_features)
 
     def _vectors(self, model: Any, features: Features, role: Role) -> Any:
         found = model(features, task=_TASKS[role])["sentence_embedding"]
