@@ -288,9 +288,12 @@ def test_a_pair_of_something_else_is_refused(reference: tuple[Any, Any]) -> None
         ChineseClipEncoder.of(reference[0], reference[1].tokenizer).encode_texts(["a"], "query")
 
 
-def test_without_transformers_it_says_what_to_install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("missing", [["transformers"], ["torch"], ["torch", "transformers"]])
+def test_without_its_packages_it_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "mmrag.encoders.torch_model", raising=False)
     with pytest.raises(MissingExtra, match=r"mmrag\[transformers\]"):
         ChineseClipEncoder(str(folder)).encode_texts(["a"], "query")

@@ -164,9 +164,9 @@ class ChineseClipEncoder:
 def _load(
     parts: Any, device: str, precision: Precision, batch_size: int | Literal["auto"]
 ) -> _Loaded:
+    model, processor = parts()  # first: it says which extra is missing
     from mmrag.encoders.torch_model import TorchModel
 
-    model, processor = parts()
     runner = TorchModel(
         _as_always(model), device=device, precision=precision, batch_size=batch_size
     )
@@ -214,6 +214,7 @@ def _as_given(model: Any, processor: Any) -> tuple[Any, Any]:
 
 def _classes() -> tuple[Any, Any]:
     try:
+        import torch  # noqa: F401  # without it transformers has classes that fail when used
         from transformers import ChineseCLIPModel, ChineseCLIPProcessor
     except ImportError as error:
         raise MissingExtra("Chinese-CLIP", "transformers") from error
