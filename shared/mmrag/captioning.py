@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeGuard
 
-from mmrag.captioners.base import PictureRefused, caption_each
+from mmrag.captioners.base import PartialCaption, PictureRefused, caption_each
 from mmrag.encode import Prepared
 from mmrag.errors import ServiceError
 from mmrag.filters import And, Eq, Filter, Where, parse_filter
@@ -27,6 +27,10 @@ __all__ = ["CAPTIONER_KEY", "CaptionReport", "caption_index"]
 CAPTIONER_KEY = "mmrag_captioner"
 """Record extra: the name of the captioner that made the caption. Those that the user gave, or that
 came with a node or a document, have none, and are left as they are."""
+
+PARTIAL = "partial: "
+"""Stands before the name of a captioner of which some parts have failed: what the others made can
+be found, and is no caption of that captioner."""
 
 BATCH = 16  # pictures between two writes: what an interrupt can cost
 
@@ -57,7 +61,9 @@ def caption_index(
     its record, unless ``anew``; captions of another captioner are replaced. Only captions are
     encoded. What is done is written every few pictures: an interrupted run goes on where it was.
 
-    A picture that cannot be opened or described is in the report, and keeps what it had.
+    A picture that cannot be opened or described is in the report, and keeps what it had. Where only
+    some parts of a composed captioner have failed, it is in the report too, and what the others
+    made stands in for a caption until all have worked, unless there is a whole one.
 
     Raises:
         StoreError: the index cannot be written.
@@ -84,6 +90,8 @@ def caption_index(
             raise down[0]  # no picture is at fault, and the others need not be asked
         described = [(r, c) for r, c in outcomes if isinstance(c, Caption)]
         _write(index, captioner.name, described)
+        parts = [(r, c.caption) for r, c in outcomes if _is_of_use(c, r)]
+        _write(index, PARTIAL + captioner.name, parts)
         for record, outcome in outcomes:
             if isinstance(outcome, Exception):
                 log.debug("captioning %s failed", record.id, exc_info=outcome)
@@ -99,6 +107,13 @@ def caption_index(
 
 def _is_down(outcome: object) -> TypeGuard[ServiceError]:
     return isinstance(outcome, ServiceError) and not isinstance(outcome, PictureRefused)
+
+
+def _is_of_use(outcome: object, record: Record) -> TypeGuard[PartialCaption]:
+    """Whether it is a part of a caption that says something, and displaces no whole one."""
+    if not isinstance(outcome, PartialCaption) or outcome.caption == Caption():
+        return False
+    return record.caption is None or str(record.extra.get(CAPTIONER_KEY)).startswith(PARTIAL)
 
 
 def _is_described(record: Record, captioner: str) -> bool:
@@ -123,6 +138,8 @@ def _write(
     index: MultimodalIndex, captioner: str, described: Sequence[tuple[Record, Caption]]
 ) -> None:
     """Replace caption, keywords and the caption's vector; every other vector stays."""
+    if not described:
+        return
     stored = index.store.get([key_of(record.id) for record, _ in described])
     new = [
         replace(old, caption=caption, extra={**old.extra, CAPTIONER_KEY: captioner})

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmrag import Caption, MultimodalIndex, Record
+from mmrag.captioners.composed import Composed
 from mmrag.captioning import CAPTIONER_KEY
 from mmrag.errors import AnswerError, ServiceError, SourceError
 from mmrag.media import ImageInput
@@ -146,6 +147,42 @@ def test_a_failure_is_reported_and_tried_again(index: MultimodalIndex) -> None:
     assert {f.error for f in report.failed} == {"AnswerError"}
     captioner.refused.clear()
     assert index.add_captions(captioner).captioned == 2
+
+
+def test_what_the_other_parts_made_is_found_though_one_has_failed(index: MultimodalIndex) -> None:
+    ocr = Scripted("ocr", Caption(text_content="zebra crossing"))
+    vlm = Scripted("vlm", Caption("a road"))
+    vlm.refused = {"3.png", "17.png"}
+    both = Composed([ocr, vlm])
+    report = index.add_captions(both)
+    assert (report.captioned, report.kept) == (18, 0)
+    assert [f.error for f in report.failed] == ["PartialCaption"] * 2
+    assert len(index.search("zebra", routes=["keywords"], limit=20)) == 20
+    assert index.count({"extra.mmrag_captioner": "partial: ocr + vlm"}) == 2
+    assert index.add_captions(both).kept == 18  # a part is never the whole, and tried again
+    vlm.refused.clear()
+    report = index.add_captions(both)
+    assert (report.captioned, report.kept, report.failed) == (2, 18, [])
+    assert index.count({"extra.mmrag_captioner": "ocr + vlm"}) == 20
+
+
+def test_a_part_displaces_no_whole_caption_and_nothing_is_no_part(index: MultimodalIndex) -> None:
+    vlm = Scripted("vlm")
+    index.add_captions(vlm)
+    vlm.refused = {f"{number}.png" for number in range(20)}
+    report = index.add_captions(Composed([Scripted("ocr", Caption(text_content="zebra")), vlm]))
+    assert (report.captioned, len(report.failed)) == (0, 20)
+    assert len(index.search("Brightleaf", routes=["keywords"], limit=20)) == 20
+    folder = Path(index.search("words", routes=["keywords"])[0].record.source).parent
+    picture(90, 90).save(folder / "blank.png")
+    index.add_files([folder])
+    vlm.refused = {"blank.png"}
+    index.add_captions(Composed([Scripted("ocr", Caption()), vlm]))
+    (blank,) = (
+        h.record
+        for h in index.search(image=picture(90, 90), where={"source": str(folder / "blank.png")})
+    )
+    assert blank.caption is None
 
 
 def test_a_missing_picture_is_reported(index: MultimodalIndex, tmp_path: Path) -> None:
