@@ -58,7 +58,18 @@ def test_the_bundled_entry_says_what_the_encoder_is() -> None:
 
 def test_extras_are_those_of_the_distribution() -> None:
     declared = set(metadata("mmrag").get_all("Provides-Extra") or [])
-    assert {entry.extra for entry in CATALOGUE} - {None} <= declared
+    assert {extra for e in CATALOGUE if e.extra for extra in e.extra.split(",")} <= declared
+
+
+def test_an_entry_says_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"open_clip", "torch"}
+    monkeypatch.setattr("mmrag.encoders.entry.find_spec", lambda name: name in there or None)
+    plain, siglip = entry_named("openclip-vit-b-32"), entry_named("siglip2-base")
+    assert plain is not None and siglip is not None
+    assert (plain.extra, plain.installed) == ("open-clip", True)
+    assert (siglip.extra, siglip.installed) == ("open-clip,transformers", False)
+    there.add("transformers")
+    assert siglip.installed
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
@@ -87,6 +98,8 @@ def test_open_clip_knows_the_model_and_its_weights(entry: CatalogueEntry) -> Non
     assert config.get("quick_gelu", False) == weights_want_quick_gelu
     assert entry.image_size == config["vision_cfg"]["image_size"]
     assert entry.space == "open_clip"
+    of_transformers = {"hf_model_name", "hf_tokenizer_name"} & config["text_cfg"].keys()
+    assert entry.needs_transformers == bool(of_transformers)
 
 
 @pytest.mark.torch

@@ -376,6 +376,16 @@ def test_without_open_clip_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
         _ = OpenClipEncoder().space
 
 
+@pytest.mark.parametrize("family", ["siglip", "xlm-roberta", "ViT-B-16-SigLIP-256"])
+def test_without_transformers_the_extra_is_named_before_anything_is_fetched(
+    names: dict[str, str], family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", None)
+    with pytest.raises(MissingExtra, match=r"texts need transformers.*mmrag\[transformers\]"):
+        _ = OpenClipEncoder(names.get(family, family), "webli").space
+
+
 @pytest.mark.parametrize("bad", [b"bytes", None, 7])
 def test_what_is_no_text_is_refused_before_the_model_is_loaded(bad: Any) -> None:
     with pytest.raises(InputError, match="is a string, not"):

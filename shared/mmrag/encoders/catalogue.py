@@ -39,12 +39,15 @@ def _open_clip(
     numbers: tuple[int, int, int],
     terms: tuple[tuple[str, ...], str],
     figures: tuple[Figure, ...] = (),
+    *,
+    transformers: bool = False,
 ) -> CatalogueEntry:
     """``numbers`` are dimension, tokens and pixels; ``terms`` are languages and licence."""
     name, *aliases = names.split()
     model, _, pretrained = weights.partition("/")
+    known_as = tuple(aliases)
     return CatalogueEntry(
-        name, "open_clip", model, *numbers, *terms, pretrained, tuple(aliases), figures
+        name, "open_clip", model, *numbers, *terms, pretrained, known_as, figures, transformers
     )
 
 
@@ -100,6 +103,7 @@ _IMAGES: tuple[CatalogueEntry, ...] = (
         (512, 77, 224),
         (_MANY, "MIT"),
         _english(((64.5, 86.3), (82.7, 96.4)), ((37.8, 63.4), (53.5, 78.0))),
+        transformers=True,
     ),
     _open_clip(
         "siglip-base google/siglip-base-patch16-256",
@@ -107,6 +111,7 @@ _IMAGES: tuple[CatalogueEntry, ...] = (
         (768, 64, 256),
         (_EN, "Apache-2.0"),
         _english(((75.0, 92.4), (90.4, 98.3)), ((48.3, 72.5), (66.1, 86.3))),
+        transformers=True,
     ),
     _open_clip(
         "siglip-so400m google/siglip-so400m-patch14-384",
@@ -114,6 +119,7 @@ _IMAGES: tuple[CatalogueEntry, ...] = (
         (1152, 64, 384),
         (_EN, "Apache-2.0"),
         _english(((83.0, 96.1), (94.3, 99.7)), ((54.2, 76.8), (72.4, 90.0))),
+        transformers=True,
     ),
     _open_clip(
         "siglip2-base google/siglip2-base-patch16-256",
@@ -124,12 +130,14 @@ _IMAGES: tuple[CatalogueEntry, ...] = (
             Figure("COCO", "text->image", 53.2, None, _SIGLIP2),
             Figure("COCO", "image->text", 69.7, None, _SIGLIP2),
         ),
+        transformers=True,
     ),
     _open_clip(
         "siglip2-so400m google/siglip2-so400m-patch16-384",
         "ViT-SO400M-16-SigLIP2-384/webli",
         (1152, 64, 384),
         (_MANY, "Apache-2.0"),
+        transformers=True,
     ),
     _open_clip(
         "mobileclip-s2 apple/MobileCLIP-S2-OpenCLIP",

@@ -12,13 +12,19 @@ Family = Literal["bundled", "open_clip", "chinese-clip", "sentence-transformers"
 Dataset = Literal["Flickr30k", "COCO", "Flickr30k-CN", "MUGE"]
 Task = Literal["text->image", "image->text"]
 
-# Of each family: the extra that installs it, and the packages that it cannot do without.
-_NEEDS: dict[Family, tuple[str | None, tuple[str, ...]]] = {
-    "bundled": (None, ()),
-    "open_clip": ("open-clip", ("open_clip", "torch")),
-    "chinese-clip": ("transformers", ("transformers", "torch")),
-    "sentence-transformers": ("sentence-transformers", ("sentence_transformers", "torch")),
-    "openai": ("openai", ("openai", "tiktoken")),
+_EXTRAS: dict[Family, tuple[str, ...]] = {
+    "bundled": (),
+    "open_clip": ("open-clip",),
+    "chinese-clip": ("transformers",),
+    "sentence-transformers": ("sentence-transformers",),
+    "openai": ("openai",),
+}
+# The packages of each extra that an encoder cannot do without.
+_PACKAGES = {
+    "open-clip": ("open_clip", "torch"),
+    "transformers": ("transformers", "torch"),
+    "sentence-transformers": ("sentence_transformers", "torch"),
+    "openai": ("openai", "tiktoken"),
 }
 
 
@@ -54,6 +60,8 @@ class CatalogueEntry:
         pretrained: the weights' name, where ``model`` is only the architecture.
         aliases: other names for it.
         figures: published retrieval figures that were read at their source; many models have none.
+        needs_transformers: whether its tokenizer or its tower of texts is one of transformers,
+            which the extra of its family does not install.
     """
 
     name: str
@@ -67,6 +75,7 @@ class CatalogueEntry:
     pretrained: str | None = None
     aliases: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    needs_transformers: bool = False
 
     @property
     def space(self) -> str:
@@ -77,13 +86,19 @@ class CatalogueEntry:
 
     @property
     def extra(self) -> str | None:
-        """The extra of mmrag that installs what it needs; None if nothing is missing by design."""
-        return _NEEDS[self.family][0]
+        """What ``pip install 'mmrag[...]'`` has to be given for it, such as ``openai``, or
+        ``open-clip,transformers`` for two; None if nothing is missing by design."""
+        return ",".join(self._extras()) or None
 
     @property
     def installed(self) -> bool:
         """Whether the packages that it needs are on this machine; its weights may still not be."""
-        return all(find_spec(package) is not None for package in _NEEDS[self.family][1])
+        packages = {package for extra in self._extras() for package in _PACKAGES[extra]}
+        return all(find_spec(package) is not None for package in packages)
+
+    def _extras(self) -> tuple[str, ...]:
+        own = _EXTRAS[self.family]
+        return (*own, "transformers") if self.needs_transformers else own
 
     def figure(self, dataset: Dataset, task: Task) -> Figure | None:
         """Its published figure for this data set and task, if there is one."""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mmrag.errors import InputError, MissingExtra, MmragError, ModelUnavailable,
 __all__ = ["Parts", "load"]
 
 _FOLDER, _HUB = "local-dir:", "hf-hub:"
+_OF_TRANSFORMERS = {"hf_model_name", "hf_tokenizer_name"}
 _switch = threading.Lock()
 
 
@@ -99,7 +101,7 @@ def _from_hub(name: str, tag: str | None, *, quick_gelu: bool) -> Parts:
 def _from_disk(name: str, checkpoint: str | None) -> Parts:
     """The weights are here; the tokenizer of a SigLIP by name, say, is still the hub's."""
     try:
-        text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+        text = _text_config(name)
         if "hf_model_name" in text or (checkpoint and "hf_tokenizer_name" in text):
             with hub.loading(f"{name} (its tokenizer or the like)"), _no_vain_questions():
                 return _made(name, checkpoint, quick_gelu=False)
@@ -113,6 +115,9 @@ def _from_disk(name: str, checkpoint: str | None) -> Parts:
 
 
 def _made(name: str, pretrained: str | None, *, quick_gelu: bool) -> Parts:
+    if _OF_TRANSFORMERS & _text_config(name).keys() and find_spec("transformers") is None:
+        # Before gigabytes are fetched, and before open_clip says so in an error of its own.
+        raise MissingExtra(f"{name!r} (its texts need transformers)", "transformers")
     try:
         model, transform = open_clip.create_model_from_pretrained(
             name, pretrained, force_quick_gelu=quick_gelu
@@ -124,6 +129,12 @@ def _made(name: str, pretrained: str | None, *, quick_gelu: bool) -> Parts:
         # Trained on lower-case text alone. The files on the hub say so; a copy of them may not.
         tokenizer.clean_fn = open_clip.tokenizer.get_clean_fn("lower")
     return Parts(model, transform, tokenizer)
+
+
+def _text_config(name: str) -> dict[str, Any]:
+    """What the model's configuration says of its texts; that of a repository is fetched."""
+    found: dict[str, Any] = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    return found
 
 
 @contextmanager
