@@ -67,7 +67,7 @@ def caption_index(
 
     Raises:
         StoreError: the index cannot be written.
-        ServiceError: the model cannot be reached at all.
+        ServiceError: the model cannot be reached at all. What other parts made meanwhile is kept.
     """
     started, report = time.monotonic(), CaptionReport()
     pictured: Filter = Eq("modality", "image")
@@ -85,13 +85,13 @@ def caption_index(
     for ids in batched(waiting, BATCH):
         records = index.get(ids)
         outcomes = list(zip(records, _outcomes(captioner, records), strict=True))
-        down = [c for _, c in outcomes if _is_down(c)]
-        if 1 < len(down) == len(outcomes):
-            raise down[0]  # no picture is at fault, and the others need not be asked
         described = [(r, c) for r, c in outcomes if isinstance(c, Caption)]
         _write(index, captioner.name, described)
         parts = [(r, c.caption) for r, c in outcomes if _is_of_use(c, r)]
         _write(index, PARTIAL + captioner.name, parts)
+        down = [error for _, c in outcomes if (error := _outage(c)) is not None]
+        if 1 < len(down) == len(outcomes):
+            raise down[0]  # no picture is at fault, and the others need not be asked
         for record, outcome in outcomes:
             if isinstance(outcome, Exception):
                 log.debug("captioning %s failed", record.id, exc_info=outcome)
@@ -105,8 +105,13 @@ def caption_index(
     return report
 
 
-def _is_down(outcome: object) -> TypeGuard[ServiceError]:
-    return isinstance(outcome, ServiceError) and not isinstance(outcome, PictureRefused)
+def _outage(outcome: object) -> ServiceError | None:
+    """The error of a service that is down; of several parts, if nothing else has failed."""
+    if isinstance(outcome, PartialCaption):
+        errors = [_outage(failure) for failure in outcome.failures.values()]
+        return errors[0] if errors and all(errors) else None
+    is_refusal = isinstance(outcome, PictureRefused)
+    return outcome if isinstance(outcome, ServiceError) and not is_refusal else None
 
 
 def _is_of_use(outcome: object, record: Record) -> TypeGuard[PartialCaption]:

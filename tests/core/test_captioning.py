@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mmrag import Caption, MultimodalIndex, Record
+from mmrag.captioners.base import PictureRefused
 from mmrag.captioners.composed import Composed
 from mmrag.captioning import CAPTIONER_KEY
 from mmrag.errors import AnswerError, ServiceError, SourceError
@@ -232,6 +233,35 @@ def test_a_service_that_is_down_is_not_asked_once_a_picture(index: MultimodalInd
     with pytest.raises(ServiceError):
         index.add_captions(captioner)
     assert captioner.seen < 20
+
+
+class Failing(Scripted):
+    def __init__(self, error: Exception) -> None:
+        super().__init__("vlm")
+        self.error = error
+
+    def caption(self, images: Sequence[ImageInput]) -> list[Caption]:
+        self.seen += 1
+        raise self.error
+
+
+def test_a_part_that_is_down_stops_the_run_and_the_other_parts_work_is_kept(
+    index: MultimodalIndex,
+) -> None:
+    ocr, vlm = Scripted("ocr", Caption(text_content="zebra")), Failing(ServiceError("no answer"))
+    with pytest.raises(ServiceError, match="no answer"):
+        index.add_captions(Composed([ocr, vlm]))
+    assert vlm.seen < 20
+    assert len(index.search("zebra", routes=["keywords"], limit=20)) == vlm.seen
+
+
+@pytest.mark.parametrize("error", [PictureRefused("not this one", 400), AnswerError("prose")])
+def test_a_part_that_fails_on_each_picture_is_not_down(
+    index: MultimodalIndex, error: Exception
+) -> None:
+    vlm = Failing(error)
+    report = index.add_captions(Composed([Scripted("ocr"), vlm]))
+    assert (vlm.seen, len(report.failed)) == (20, 20)
 
 
 def test_pictures_without_a_digest_are_told_apart(tmp_path: Path) -> None:
