@@ -16,7 +16,16 @@ from mmrag import cli_ask, cli_caption, cli_eval
 from mmrag._version import __version__
 from mmrag.cli_caption import CaptionLanguage, CaptionNames, VlmName, VlmUrl
 from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
-from mmrag.cli_output import err, hit_json, out, print_hit, print_json, print_report, progress
+from mmrag.cli_output import (
+    err,
+    hit_json,
+    never_fail,
+    out,
+    print_hit,
+    print_json,
+    print_report,
+    progress,
+)
 from mmrag.display_text import visible
 from mmrag.errors import InputError, MmragError
 from mmrag.filters import And, Eq, In, Scalar
@@ -32,14 +41,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Kb = Annotated[Path, typer.Option("--kb", help="The folder of the index.")]
+
+def _path(given: str) -> Path:
+    """An unset variable of the shell leaves an empty argument, and as a path that would be the
+    working directory: indexed, or taken for the index."""
+    if not given:
+        raise typer.BadParameter("the path is empty: is a variable of the shell not set?")
+    return Path(given)
+
+
+Kb = Annotated[
+    Path,
+    typer.Option("--kb", parser=_path, metavar="PATH", help="The folder of the index."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
     """Run the command; bad input and what the system refuses end in one line, never a traceback."""
+    never_fail(sys.stdout, sys.stderr)
     try:
-        _refuse_empty(sys.argv[1:])
         app()
     except InputError as error:
         _fail(str(error), USAGE)
@@ -57,20 +78,6 @@ def main() -> None:
         if done.code == INTERRUPTED:  # Typer's word for Ctrl-C
             _interrupted()
         raise
-
-
-def _refuse_empty(args: list[str]) -> None:
-    """An unset variable of the shell leaves an empty argument, and as a path that would be the
-    working directory: indexed, or taken for the index."""
-    before = ""
-    for arg in args:
-        option, equals, value = arg.partition("=")
-        if not arg:
-            named = before if before.startswith("--") and before != "--" else "an argument"
-            raise InputError(f"{named} is empty: is a variable of the shell not set?")
-        if equals and not value and option.startswith("--") and before != "--":
-            raise InputError(f"{option} is empty: is a variable of the shell not set?")
-        before = "--" if before == "--" else arg
 
 
 def _interrupted() -> NoReturn:
@@ -96,7 +103,9 @@ def _options(
 
 @app.command("index")
 def index_files(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", show_default=False)],
+    paths: Annotated[
+        list[Path], typer.Argument(parser=_path, help="Files and folders.", show_default=False)
+    ],
     kb: Kb,
     prune: Annotated[bool, typer.Option(help="Also delete what is gone from PATHS.")] = False,
     retry: Annotated[bool, typer.Option(help="Read files again that failed before.")] = False,
@@ -135,7 +144,10 @@ def index_files(
 def search(
     kb: Kb,
     text: Annotated[str | None, typer.Argument(help="Words to search for.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to search with.")] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(parser=_path, metavar="PATH", help="A picture to search with."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many hits.")] = 10,
     where: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only records like this.")
@@ -226,9 +238,12 @@ def optimize(kb: Kb) -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where the index and the page go.")] = Path(
-        "mmrag-demo"
-    ),
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--out", parser=_path, metavar="PATH", help="Where the index and the page go."
+        ),
+    ] = Path("mmrag-demo"),
 ) -> None:
     """Index the sample corpus, ask it in every way, and write a page to look at."""
     from mmrag.demo import run_demo

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -28,10 +30,27 @@ if TYPE_CHECKING:
     from mmrag.report import Report
     from mmrag.types import Hit, RouteScore
 
-__all__ = ["err", "hit_json", "out", "print_hit", "print_json", "print_report", "progress"]
+__all__ = [
+    "err",
+    "hit_json",
+    "never_fail",
+    "out",
+    "print_hit",
+    "print_json",
+    "print_report",
+    "progress",
+]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def never_fail(*streams: TextIO) -> None:
+    """What a stream cannot encode is written as an escape: a pipe may be ASCII or GBK, and the
+    texts of an index have every character."""
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -121,5 +140,7 @@ def _said(route: RouteScore) -> str:
 
 
 def print_json(data: Any) -> None:
-    """Data as JSON; not through Rich, which would wrap and colour it."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    """Data as JSON; not through Rich, which would wrap and colour it. In ASCII if the stream is not
+    UTF-8, since the escapes of Python are not those of JSON."""
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(json.dumps(data, ensure_ascii=ascii_only, indent=2) + "\n")

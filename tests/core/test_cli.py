@@ -181,9 +181,9 @@ def test_wrong_usage(kb: Path, args: list[str], status: int, says: str) -> None:
 @pytest.mark.parametrize(
     ("args", "names"),
     [
-        (["index", "", "--kb", "kb"], "an argument"),
-        (["index", "docs", "", "--kb", "kb"], "an argument"),
-        (["index", "--kb", "kb", "--", ""], "an argument"),
+        (["index", "", "--kb", "kb"], "paths"),
+        (["index", "--prune", "", "--kb", "kb"], "paths"),
+        (["index", "--kb", "kb", "--", ""], "paths"),
         (["index", "docs", "--kb", ""], "--kb"),
         (["index", "docs", "--kb="], "--kb"),
         (["search", "--image", "", "--kb", "kb"], "--image"),
@@ -197,14 +197,8 @@ def test_an_empty_argument_is_not_the_working_directory(
     (tmp_path / "private.txt").write_text("nobody has asked for this to be indexed")
     done = mmrag(*args, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: {names} is empty")
+    assert f"Invalid value for '{names}': the path is empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["private.txt"]
-
-
-def test_a_value_may_end_in_an_equals_sign(kb: Path) -> None:
-    assert answer("search", "panda", "--kb", kb, "--where", "modality=text", "--limit=1")
-    assert "no hits" in mmrag("search", "--kb", kb, "--where=source=", "panda").stdout
-    assert mmrag("search", "--kb", kb, "--", "--panda=").returncode == 0
 
 
 def test_searching_what_is_no_index(tmp_path: Path) -> None:
@@ -221,6 +215,31 @@ def test_an_index_that_is_open_elsewhere(kb: Path) -> None:
         done = mmrag("search", "x", "--kb", kb)
     assert done.returncode == 1
     assert "another process" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk", "cp1252"])
+def test_a_stream_that_is_not_utf8(encoding: str, tmp_path: Path) -> None:
+    """As a pipe is on Chinese Windows, or in a container without a locale."""
+    text = "大熊猫 ½ 🐼 zebra"
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+
+    def run(*args: str) -> bytes:
+        done = subprocess.run(
+            [sys.executable, "-m", "mmrag", *args, "--kb", "kb"],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            env=env,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("index", "a.txt", "nowhere-大🐼.txt")
+    (hit,) = json.loads(run("search", "zebra", "--json").decode(encoding))
+    assert hit["text"] == text
+    assert "\\U0001f43c zebra" in run("search", "zebra").decode(encoding)
 
 
 def test_a_closed_pipe_is_no_traceback(kb: Path) -> None:
