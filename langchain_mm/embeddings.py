@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from langchain_core.documents.base import Blob
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from langchain_mm.images import AnyImage, image_input
+from mmrag.encoders import load_image_encoder
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.errors import InputError, SourceError
 from mmrag.media import load
@@ -34,6 +35,7 @@ class MultimodalEmbeddings(BaseModel, Embeddings):
         >>> model = MultimodalEmbeddings()
         >>> model.embed_query("a cat on a sofa")            # doctest: +SKIP
         >>> model.embed_images(["cat.jpg", png_bytes])      # doctest: +SKIP
+        >>> MultimodalEmbeddings(encoder="siglip2-base")    # doctest: +SKIP
 
     A picture is a path, a ``data:`` URL, bytes, an open binary file, a PIL image, a ``Blob`` or an
     image content block; URLs are not fetched. The same file gives the same vector in every form,
@@ -51,11 +53,17 @@ class MultimodalEmbeddings(BaseModel, Embeddings):
         default_factory=BundledEncoder,
         exclude=True,
         repr=False,
-        description="An mmrag.protocols.ImageEncoder; by default the bundled one.",
+        description="An mmrag.protocols.ImageEncoder, or a name that mmrag.load_image_encoder "
+        "takes; by default the bundled one.",
     )
     batch_size: int = Field(
         default=32, gt=0, le=2048, description="Texts or pictures that are encoded at once."
     )
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _by_name(cls, given: object) -> object:
+        return load_image_encoder(given) if isinstance(given, str) else given
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """The vectors of passages.

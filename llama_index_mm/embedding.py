@@ -23,8 +23,9 @@ from llama_index_mm.convert import embed_text, image_of
 from llama_index_mm.embedding_cache import CachedEncoder
 from llama_index_mm.embedding_threads import ThreadedEmbedding
 from llama_index_mm.pickling import PickledWhole
+from mmrag.encoders import load_image_encoder
 from mmrag.encoders.bundled import BundledEncoder
-from mmrag.errors import InputError
+from mmrag.errors import InputError, UnknownName
 from mmrag.identity import reference_to
 from mmrag.media import ImageInput
 from mmrag.pipeline import batched
@@ -44,6 +45,7 @@ class MultimodalEmbedding(PickledWhole, ThreadedEmbedding):
 
     >>> MultimodalEmbedding().get_text_embedding("a cat on a sofa")     # doctest: +SKIP
     >>> MultimodalEmbedding().get_image_embedding("cat.jpg")            # doctest: +SKIP
+    >>> MultimodalEmbedding(encoder="siglip2-base")                     # doctest: +SKIP
 
     As a transformation it embeds every node that holds a picture by that picture, captioned or
     not, and every other one by its text. A picture may be anything that
@@ -68,7 +70,8 @@ class MultimodalEmbedding(PickledWhole, ThreadedEmbedding):
         default=None,
         exclude=True,
         repr=False,
-        description="An mmrag.protocols.ImageEncoder; by default the bundled one.",
+        description="An mmrag.protocols.ImageEncoder, or a name that mmrag.load_image_encoder "
+        "takes; by default that of model_name.",
     )
     embed_batch_size: int = Field(
         default=32, gt=0, le=2048, description="Texts or pictures that are encoded at once."
@@ -79,12 +82,13 @@ class MultimodalEmbedding(PickledWhole, ThreadedEmbedding):
 
     @model_validator(mode="after")
     def _with_encoder(self) -> Self:
-        if self.encoder is None:
-            if self.model_name != BUNDLED:
-                raise InputError(
-                    f"the encoder {self.model_name!r} cannot be made from its name: pass encoder="
-                )
-            self.encoder = BundledEncoder()
+        if isinstance(self.encoder, str):
+            self.model_name, self.encoder = self.encoder, load_image_encoder(self.encoder)
+        elif self.encoder is None:
+            try:
+                self.encoder = load_image_encoder(self.model_name)
+            except UnknownName as error:  # the name of an encoder of the user's own
+                raise InputError(f"{error}; pass the encoder itself, as encoder=") from error
         elif not isinstance(self.encoder, ImageEncoder):
             raise InputError(f"{self.encoder!r} is not an mmrag.protocols.ImageEncoder")
         elif "model_name" not in self.model_fields_set:

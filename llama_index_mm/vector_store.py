@@ -66,6 +66,7 @@ class MultimodalVectorStore(BasePydanticVectorStore):
     @classmethod
     def from_path(cls, path: str | Path) -> MultimodalVectorStore:
         """Over the index in this folder, with the bundled encoders; it is made if there is none.
+        With others: ``MultimodalVectorStore(MultimodalIndex.open(path, image_encoder="..."))``.
 
         Raises as :meth:`mmrag.MultimodalIndex.open` does. ``store.index.close()`` releases it.
         """

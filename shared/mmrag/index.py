@@ -53,28 +53,34 @@ class MultimodalIndex:
         path: str | Path | None = None,
         *,
         store: Store | None = None,
-        text_encoder: TextEncoder | None = None,
-        image_encoder: ImageEncoder | None = None,
+        text_encoder: TextEncoder | str | None = None,
+        image_encoder: ImageEncoder | str | None = None,
         create: bool = True,
     ) -> MultimodalIndex:
         """Open the index in the folder ``path``, or make one there.
 
         Without ``store`` it is kept in the folder by :class:`mmrag.stores.edge.EdgeStore`. With a
         store of its own, ``path`` is only needed for :meth:`add_files` (journal, derived pictures).
-        An encoder that is not given is the bundled one.
+        An encoder may be given by its name (``mmrag encoders`` lists them); one that is not given
+        is the bundled one.
 
         Raises:
             InputError: there is neither a path nor a store, or the path is empty.
             NotAnIndex: the folder holds something else, or nothing and ``create`` is false.
             StoreLocked: another process has it open.
             SpaceMismatch: it was made with other encoders.
+            UnknownName: there is no encoder of this name.
         """
+        from mmrag.encoders import load_encoder, load_image_encoder
         from mmrag.encoders.bundled import BundledEncoder
 
         if path == "":
             raise InputError("the path is empty; the working directory is '.'")
+        text = load_encoder(text_encoder) if isinstance(text_encoder, str) else text_encoder
+        given = image_encoder
+        image = load_image_encoder(given) if isinstance(given, str) else given
         bundled = BundledEncoder()
-        encoders = Encoders(text_encoder or bundled, image_encoder or bundled)
+        encoders = Encoders(text or bundled, image or bundled)
         folder = None if path is None else Path(path).expanduser().absolute()
         if store is None:
             if folder is None:

@@ -408,6 +408,17 @@ def test_an_empty_path_is_not_the_working_directory(
     assert not list(tmp_path.iterdir())
 
 
+def test_encoders_by_name(tmp_path: Path) -> None:
+    names = {"text_encoder": "bundled", "image_encoder": "bundled"}
+    with MultimodalIndex.open(tmp_path / "kb", **names) as index:
+        assert index.encoders.shared
+    with pytest.raises(UnknownName, match="siglip2-base"):
+        MultimodalIndex.open(tmp_path / "other", image_encoder="siglip2-bas")
+    with pytest.raises(InputError, match="takes texts alone"):
+        MultimodalIndex.open(tmp_path / "other", image_encoder="bge-m3")
+    assert not (tmp_path / "other").exists()
+
+
 def test_pictures_of_hits_can_be_opened(tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", {"a.pdf": manual(3, 1), "b.png": saved(picture(), "PNG")})
     with opened(tmp_path / "kb") as index:

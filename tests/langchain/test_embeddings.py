@@ -60,6 +60,12 @@ class TestPictures(Ours, ImageEmbeddingsTests):
     pass
 
 
+def test_an_encoder_by_name() -> None:
+    assert isinstance(MultimodalEmbeddings(encoder="bundled").encoder, BundledEncoder)
+    with pytest.raises(ValidationError, match="siglip2-base"):
+        MultimodalEmbeddings(encoder="siglip2-bas")
+
+
 class TestPicturesInSmallBatches(ImageEmbeddingsTests):
     @property
     def embeddings_class(self) -> type[Embeddings]:
@@ -325,7 +331,7 @@ def test_a_text_that_is_none_is_refused() -> None:
 
 
 def test_fields_that_are_wrong_are_refused() -> None:
-    for wrong in ({"batch_size": 0}, {"batchsize": 8}, {"encoder": "bundled"}, {"encoder": None}):
+    for wrong in ({"batch_size": 0}, {"batchsize": 8}, {"encoder": 3}, {"encoder": None}):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             MultimodalEmbeddings(**wrong)
 

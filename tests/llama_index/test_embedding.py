@@ -99,6 +99,16 @@ def test_it_is_a_multi_modal_embedding() -> None:
     )
 
 
+def test_an_encoder_by_name() -> None:
+    model = MultimodalEmbedding(encoder="bundled")
+    assert isinstance(model.encoder, BundledEncoder)
+    assert model.to_dict()["model_name"] == "bundled"
+    with pytest.raises(ValueError, match="siglip2-base"):
+        MultimodalEmbedding(encoder="siglip2-bas")
+    with pytest.raises(ValueError, match="takes texts alone"):
+        MultimodalEmbedding(model_name="bge-m3")
+
+
 def test_words_find_the_picture() -> None:
     sample = Path(sys.modules["mmrag"].__file__ or "").parent / "sample" / "pictures"
     model = MultimodalEmbedding(encoder=BUNDLED)
@@ -425,7 +435,7 @@ def test_issue_17147_any_encoder_can_be_used() -> None:
     assert model.model_name == "fake"
     assert len(model.get_text_embedding("a")) == 16
     with pytest.raises(ValueError, match="ImageEncoder"):
-        MultimodalEmbedding(encoder="ViT-B/32")
+        MultimodalEmbedding(encoder=3)
 
 
 # Serialisation
@@ -444,7 +454,7 @@ def test_the_settings_survive_a_round_trip() -> None:
 
 def test_an_encoder_that_is_not_bundled_has_to_be_passed_again() -> None:
     data = MultimodalEmbedding(encoder=FakeEncoder()).to_dict()
-    with pytest.raises(ValueError, match="pass encoder="):
+    with pytest.raises(ValueError, match="as encoder="):
         MultimodalEmbedding.from_dict(data)
     assert MultimodalEmbedding.from_dict(data, encoder=FakeEncoder()).to_dict() == data
     with pytest.raises(ValueError, match="the encoder's space is"):
