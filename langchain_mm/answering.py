@@ -14,6 +14,7 @@ from langchain_core.runnables import AddableDict, Runnable, RunnableConfig
 from typing_extensions import TypedDict
 
 from langchain_mm.blocks import content_of, document_to_source
+from langchain_mm.opening import Opening
 from langchain_mm.query import Held
 from mmrag.answer import build_prompt
 from mmrag.citations import citations
@@ -63,8 +64,10 @@ class Answering(Runnable[Any, str]):
     """From a :class:`Found` to the model's answer. It has no run of its own, so that the pictures
     are in the trace of the model, and in no other."""
 
-    def __init__(self, model: Runnable[LanguageModelInput, Any], budget: Budget) -> None:
-        self._model, self._budget = model, budget
+    def __init__(
+        self, model: Runnable[LanguageModelInput, Any], opening: Opening, budget: Budget
+    ) -> None:
+        self._model, self._opening, self._budget = model, opening, budget
 
     def invoke(self, input: Found, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002
         """The whole answer."""
@@ -96,7 +99,7 @@ class Answering(Runnable[Any, str]):
             yield _text(piece)
 
     def _messages(self, found: Found) -> list[BaseMessage]:
-        asked, records = found["asked"], list(map(document_to_source, found["documents"]))
+        asked, records = found["asked"], self._opening.records(found["documents"])
         prompt = build_prompt(asked.words, records, image=asked.image, budget=self._budget)
         return [SystemMessage(prompt.system), HumanMessage(content_of(prompt.parts))]
 

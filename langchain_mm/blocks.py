@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
-from langchain_mm.convert import image_of
+from langchain_mm.convert import image_ref_of
 from langchain_mm.searching import Searching
 from mmrag.errors import InputError
 from mmrag.index import MultimodalIndex
 from mmrag.metadata import caption_of, locator_of, source_of
 from mmrag.sources import ImagePart, PromptPart, TextPart
-from mmrag.types import ImageRef, Locator, Record
+from mmrag.types import Locator, Record
 
 __all__ = ["checked_documents", "checked_retriever", "content_of", "document_to_source"]
 
@@ -40,11 +40,10 @@ def document_to_source(document: Document) -> Record:
     """
     # LangChain's loaders count "page" from 0, and only "page_label" as it is printed.
     metadata = {key: value for key, value in document.metadata.items() if key != "page"}
-    uri = _read(document, lambda: image_of(document), None)
     return Record(
         id=document.id or "",
         text=document.page_content,
-        image=None if uri is None else ImageRef(str(uri), sha256="", mime="", width=0, height=0),
+        image=_read(document, lambda: image_ref_of(document), None),
         caption=_read(document, lambda: caption_of(metadata), None),
         source=source_of(metadata),
         locator=_read(document, lambda: locator_of(metadata), Locator()),

@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 from langchain_mm.answering import Answering, Asked, CitedSource, acite, cite
 from langchain_mm.blocks import checked_documents, checked_retriever
 from langchain_mm.images import image_input
+from langchain_mm.opening import AllowedRoots, Opening
 from langchain_mm.query import Held
 from langchain_mm.retriever import MultimodalRetriever
 from mmrag.errors import InputError
@@ -56,6 +57,7 @@ def create_multimodal_rag_chain(
     chat_model: Runnable[LanguageModelInput, Any],
     *,
     budget: Budget | None = None,
+    allowed_roots: AllowedRoots = (),
 ) -> Runnable[RagQuestion, Any]:
     """A runnable from a question to a :class:`RagAnswer`, as a dict.
 
@@ -75,6 +77,10 @@ def create_multimodal_rag_chain(
         retriever: any.
         chat_model: any, also with ``with_retry`` and the like.
         budget: how much of the sources is sent; ``Budget(max_images=0)`` if the model cannot see.
+        allowed_roots: folders of pictures that are sent wherever a document comes from. Of others,
+            only those that an index behind the retriever holds, or whose sha256 the document says;
+            see :class:`langchain_mm.opening.Opening`. A picture that is not what was indexed any
+            more is left out, with a warning.
 
     Raises:
         InputError: the retriever or the model is none. When it runs: the question is empty, has an
@@ -118,7 +124,8 @@ def create_multimodal_rag_chain(
         found = await retriever.ainvoke(asked.words, config, **picture(asked))
         return {"documents": checked_documents(found), "asked": asked}
 
-    answering = Answering(chat_model, budget or Budget())
+    opening = Opening(retriever, allowed_roots)
+    answering = Answering(chat_model, opening, budget or Budget())
     chain: Runnable[RagQuestion, Any] = (
         RunnableLambda(find, afind)
         | RunnablePassthrough.assign(answer=answering)

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from mmrag.attachments import FILES_KEY, keep
 from mmrag.errors import InputError, SourceError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
-from mmrag.media import ImageInput, load
+from mmrag.media import load
 from mmrag.metadata import (
     CAPTION_KEY,
     LOCATOR_KEY,
@@ -42,6 +42,7 @@ __all__ = [
     "document_to_part",
     "hit_to_document",
     "image_of",
+    "image_ref_of",
     "record_to_document",
 ]
 
@@ -53,16 +54,24 @@ DOCUMENT_KEY = "mmrag_document"
 """Record extra: the record was made from a document, and its metadata are the document's own."""
 
 
-def image_of(document: Document) -> ImageInput | None:
+def image_of(document: Document) -> str | None:
     """The picture of a document: a path, or a data URL; None if it has none.
 
     Raises:
         InputError: what stands under ``mmrag_image`` is neither a path nor an ``ImageRef``.
     """
+    reference = image_ref_of(document)
+    return None if reference is None else reference.uri
+
+
+def image_ref_of(document: Document) -> ImageRef | None:
+    """The picture of a document, with what the document says of it; raises as :func:`image_of`."""
     given = document.metadata.get(IMAGE_KEY)
-    if given is None or (isinstance(given, str) and given):
-        return given
-    return _reference(given).uri
+    if given is None:
+        return None
+    if isinstance(given, str) and given:
+        return ImageRef(given, sha256="", mime="", width=0, height=0)
+    return _reference(given)
 
 
 def document_to_part(

@@ -16,10 +16,11 @@ from langchain_mm.blocks import (
     checked_documents,
     checked_retriever,
     content_of,
-    document_to_source,
 )
+from langchain_mm.opening import AllowedRoots, Opening
 from mmrag.errors import UnknownName
 from mmrag.sources import Budget, merged, numbered_sources
+from mmrag.types import Record
 
 __all__ = ["ToolMode", "create_multimodal_tool"]
 
@@ -49,11 +50,15 @@ def create_multimodal_tool(
     model: object = None,
     max_images: int = 4,
     max_bytes: int = 4 * 2**20,
+    allowed_roots: AllowedRoots = (),
 ) -> StructuredTool:
     """A tool that searches and answers with numbered sources, for the model to cite.
 
     Args:
-        retriever: any. The pictures that are opened are those of the documents that it returned.
+        retriever: any. Of the documents that it returned, those pictures are opened that an index
+            behind it holds, or whose sha256 the document says; see
+            :class:`langchain_mm.opening.Opening`. One that is not what was indexed any more is left
+            out, with a warning.
         name: what the model calls the tool by.
         description: tells the model when to use it.
         mode: ``images`` answers with a list of blocks of text and pictures, ``text_only`` with a
@@ -65,6 +70,7 @@ def create_multimodal_tool(
         model: the chat model that the tool is bound to; only ``auto`` looks at it.
         max_images: how many pictures are sent at most, best first.
         max_bytes: of all of them together. Each is scaled down to 1024 pixels.
+        allowed_roots: folders of pictures that are opened wherever a document comes from.
 
     Returns:
         A tool with ``response_format="content_and_artifact"``: the content of its message is for
@@ -81,6 +87,7 @@ def create_multimodal_tool(
     if mode not in ("auto", "images", "text_only"):
         raise UnknownName("mode", mode, ("auto", "images", "text_only"))
     pictures = mode == "images" or (mode == "auto" and _sees_answers_of_tools(model))
+    opening = Opening(retriever, allowed_roots)
     budget = Budget(max_images=max_images, max_bytes=max_bytes)
     if not pictures:
         budget = Budget(max_images=0)
@@ -88,12 +95,13 @@ def create_multimodal_tool(
     def search(query: str, callbacks: Callbacks = None) -> tuple[Any, list[Document]]:
         found = retriever.invoke(_checked(query), {"callbacks": callbacks})
         documents = checked_documents(found)
-        return _content(documents, budget), documents
+        return _content(opening.records(documents), budget), documents
 
     async def asearch(query: str, callbacks: Callbacks = None) -> tuple[Any, list[Document]]:
         found = await retriever.ainvoke(_checked(query), {"callbacks": callbacks})
         documents = checked_documents(found)
-        return await asyncio.to_thread(_content, documents, budget), documents
+        records = await asyncio.to_thread(opening.records, documents)
+        return await asyncio.to_thread(_content, records, budget), documents
 
     return StructuredTool(
         name=name,
@@ -112,10 +120,9 @@ def _checked(query: str) -> str:
     return query
 
 
-def _content(documents: Sequence[Document], budget: Budget) -> Any:
+def _content(records: Sequence[Record], budget: Budget) -> Any:
     """Text and pictures alone: one block of sound or video would make LangChain write the whole
     list as a string."""
-    records = [document_to_source(document) for document in documents]
     parts = merged([_PREFACE, *numbered_sources(records, budget)])
     return content_of(list(parts)) if records else "Nothing was found."
 

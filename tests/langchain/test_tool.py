@@ -158,13 +158,14 @@ def test_nothing_found_is_said(retriever: MultimodalRetriever) -> None:
 def test_pictures_are_few_small_and_those_of_the_first_ranks(tmp_path: Path) -> None:
     Image.effect_noise((1500, 1000), 90).convert("RGB").save(tmp_path / "large.png")
     found = [Document("", metadata={IMAGE_KEY: str(tmp_path / "large.png")}) for _ in range(7)]
-    message = called(create_multimodal_tool(Fixed(found=found), mode="images"))
+    options: dict[str, Any] = {"mode": "images", "allowed_roots": [tmp_path]}
+    message = called(create_multimodal_tool(Fixed(found=found), **options))
     pictures = [base64.b64decode(b["base64"]) for b in message.content if "base64" in b]  # type: ignore[index]
     assert len(pictures) == 4
     assert max(Image.open(io.BytesIO(data)).size[0] for data in pictures) == 1024
     (one, *rest) = pictures
     capped = create_multimodal_tool(
-        Fixed(found=found), mode="images", max_images=9, max_bytes=2 * len(one)
+        Fixed(found=found), max_images=9, max_bytes=2 * len(one), **options
     )
     message = called(capped)
     sent = [base64.b64decode(b["base64"]) for b in message.content if "base64" in b]  # type: ignore[index]

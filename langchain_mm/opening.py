@@ -1,0 +1,140 @@
+"""Which pictures of documents that were found are opened, and whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from langchain_core.documents import Document
+from langchain_core.runnables import Runnable
+from langchain_core.vectorstores import VectorStore
+
+from langchain_mm.blocks import document_to_source
+from langchain_mm.searching import Searching
+from mmrag.errors import DamagedSource, InputError
+from mmrag.index import MultimodalIndex
+from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.types import ImageRef, Record
+
+__all__ = ["AllowedRoots", "Opening", "checked_bytes", "resolved"]
+
+AllowedRoots: TypeAlias = Iterable[str | Path]
+"""Files and folders, of which pictures are opened wherever a document comes from."""
+
+# Where runnables keep what they are made of.
+_PARTS = ("index", "vectorstore", "bound", "default", "base_retriever", "runnable")
+_LISTS = ("retrievers", "steps", "fallbacks")
+
+
+class Opening:
+    """What a tool or a chain may open of the documents that its retriever found: a picture
+
+    - that a record of an index behind the retriever has under the document's id, or
+    - whose sha256 the document says: it shows nothing that the document's author has not seen, or
+    - that is in one of ``roots``, all symbolic links followed.
+
+    If the record or the document says a sha256, it has to be that of the bytes that are sent: a
+    file that was replaced since, or is now a link to another, is left out like all others that are
+    not opened, with a warning; the document's text and caption remain.
+
+    Raises:
+        InputError: ``roots`` are no paths.
+    """
+
+    def __init__(self, retriever: object, roots: AllowedRoots) -> None:
+        self._indexes = list(_indexes(retriever, set()))
+        self._roots = resolved(roots)
+
+    def records(self, documents: Sequence[Document]) -> list[Record]:
+        """The records that stand for documents in a prompt, whose pictures are not opened yet."""
+        records = list(map(document_to_source, documents))
+        ids = [record.id for record in records if record.id]
+        held = {
+            (record.id, record.image.uri): record.image
+            for index in self._indexes
+            for record in index.get(ids)
+            if record.image is not None
+        }
+        return [self._guarded(record, held) for record in records]
+
+    def _guarded(self, record: Record, held: Mapping[tuple[str, str], ImageRef]) -> Record:
+        if record.image is None:
+            return record
+        uri = record.image.uri
+        known = held.get((record.id, uri if _is_embedded(uri) else str(Path(uri).absolute())))
+        file = _File(known or record.image, self._roots if known is None else None)
+        # Opened like any file of the caller's, so that what was checked is what is sent.
+        return replace(record, image=replace(record.image, uri=cast(str, file)))
+
+
+class _File:
+    """The file of a picture, which is read when it is wanted."""
+
+    def __init__(self, image: ImageRef, roots: Sequence[Path] | None) -> None:
+        self._image, self._roots = image, roots
+
+    def read(self, _: int = -1) -> bytes:
+        """All its bytes, which are within the limits."""
+        return checked_bytes(self._image, self._roots)
+
+
+def checked_bytes(image: ImageRef, roots: Sequence[Path] | None) -> bytes:
+    """The bytes of a picture, if it is the one of its sha256, or in one of ``roots`` if it says
+    none; None are all there are.
+
+    Raises:
+        InputError: it may not be opened, or is a URL.
+        SourceError: it cannot be opened, or is another one.
+    """
+    if not (image.sha256 or roots is None or _is_embedded(image.uri) or _is_in(image.uri, roots)):
+        raise InputError(
+            "its picture is not opened: it is in no index behind the retriever, its document says "
+            "no sha256, and it is in none of allowed_roots"
+        )
+    data = read_bytes(image.uri, DEFAULT_LIMITS)
+    if image.sha256 and hashlib.sha256(data).hexdigest() != image.sha256:
+        raise DamagedSource("its picture is not the one that was indexed: the file was replaced")
+    return data
+
+
+def resolved(roots: AllowedRoots) -> tuple[Path, ...]:
+    """The roots without symbolic links. Raises InputError for what are no paths."""
+    given = None if isinstance(roots, str | bytes | Path) else tuple(roots)
+    if given is None or not all(isinstance(root, str | Path) for root in given):
+        raise InputError(f"allowed_roots is a list of paths, not {roots!r}")
+    return tuple(Path(root).expanduser().resolve() for root in given)
+
+
+def _is_embedded(uri: str) -> bool:
+    """Whether there is no file to be opened: bytes in the document, or a URL, which is refused."""
+    return uri[:5].lower() == "data:" or "://" in uri
+
+
+def _is_in(uri: str, roots: Sequence[Path]) -> bool:
+    try:
+        path = Path(uri).resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL in the path
+        return False
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _indexes(part: object, seen: set[int]) -> Iterator[MultimodalIndex]:
+    """The indexes that a retriever searches, as far as its parts are known."""
+    if isinstance(part, Searching):
+        part = part.index
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, MultimodalIndex):
+        yield part
+    elif isinstance(part, Runnable | VectorStore):
+        parts = [getattr(part, name, None) for name in _PARTS]
+        for name in _LISTS:
+            several = getattr(part, name, None)
+            several = several.values() if isinstance(several, Mapping) else several
+            parts += several if isinstance(several, Iterable) else ()
+        for each in parts:
+            yield from _indexes(each, seen)
