@@ -38,7 +38,7 @@ TextEncoderName = Annotated[
     typer.Option("--text-encoder", metavar="NAME", help="The encoder of texts, likewise."),
 ]
 _DEFAULT = "bundled"
-_WIDE = 115  # columns that the whole table needs
+_WIDE = 131  # columns that the whole table needs
 
 
 @contextmanager

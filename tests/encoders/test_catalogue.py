@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from importlib.metadata import metadata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import mmrag.encoders
+from mmrag import cli_encoders
 from mmrag.encoders import CATALOGUE, CatalogueEntry, load_encoder, load_image_encoder
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.encoders.deferred import DeferredImageEncoder
@@ -70,6 +73,16 @@ def test_an_entry_says_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (siglip.extra, siglip.installed) == ("open-clip,transformers", False)
     there.add("transformers")
     assert siglip.installed
+
+
+def test_the_wide_table_has_room_for_what_is_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mmrag.encoders.entry.find_spec", lambda name: None)
+    printed = StringIO()
+    Console(file=printed, width=cli_encoders._WIDE).print(cli_encoders._table(CATALOGUE, wide=True))
+    assert "mmrag[open-clip,transformers]" in printed.getvalue()
+    assert "…" not in printed.getvalue()
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda e: e.name)
