@@ -130,7 +130,10 @@ def load_encoder(
 
     Raises:
         UnknownName: no encoder is named so; the message has those that are spelled alike.
+
+    Raises (at the first use):
         MissingExtra: a package that it needs is not installed.
+        ModelUnavailable: its model is not on this machine, and cannot be had.
 
     Example:
         >>> load_encoder("bundled").space.dim
