@@ -7,14 +7,17 @@ import copy
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated, cast
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
-from langchain_mm.convert import image_of
+from langchain_mm.convert import image_ref_of
 from langchain_mm.images import AnyImage, image_input
+from langchain_mm.opening import AllowedRoots, checked_bytes, resolved
 from mmrag.errors import InputError, MmragError
 from mmrag.media import load
 from mmrag.metadata import caption_of
@@ -44,7 +47,8 @@ class CrossModalReranker(BaseDocumentCompressor):
     All documents go to ``reranker`` in one call. What comes back are the ``top_n`` best as copies
     that share nothing with what was given, best first, and among equals in the order that they came
     in. Text, id and metadata are kept, and ``metadata["relevance_score"]`` is from 0 to 1; one that
-    was there before is replaced. A picture that cannot be opened counts as none, with a warning.
+    was there before is replaced. A picture that cannot be opened counts as none, with a warning;
+    so does one that is not that of the sha256 which its document says, as the file was replaced.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -56,6 +60,13 @@ class CrossModalReranker(BaseDocumentCompressor):
         description="An mmrag.protocols.Reranker; by default an EncoderReranker.",
     )
     top_n: int = Field(default=5, gt=0, description="How many documents are kept.")
+    allowed_roots: Annotated[AllowedRoots | None, SkipValidation] = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="Where the documents are not to be trusted: folders of the pictures that are "
+        "opened. Others are if the document says their sha256. By default all are.",
+    )
 
     @field_validator("reranker")
     @classmethod
@@ -63,6 +74,11 @@ class CrossModalReranker(BaseDocumentCompressor):
         if not (hasattr(given, "rerank") and hasattr(given, "name")):
             raise InputError(f"{given!r} is not an mmrag.protocols.Reranker")
         return given
+
+    @field_validator("allowed_roots")
+    @classmethod
+    def _resolved(cls, given: AllowedRoots | None) -> tuple[Path, ...] | None:
+        return None if given is None else resolved(given)
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -103,7 +119,8 @@ class CrossModalReranker(BaseDocumentCompressor):
         if not documents:
             return []
         with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
-            records = list(pool.map(_record, documents))
+            roots = cast("tuple[Path, ...] | None", self.allowed_roots)
+            records = list(pool.map(partial(_record, roots), documents))
         scores = self.reranker.rerank(words, None if image is None else image_input(image), records)
         if len(scores) != len(documents):
             raise InputError(
@@ -123,24 +140,24 @@ class CrossModalReranker(BaseDocumentCompressor):
         return await asyncio.to_thread(self.rerank, documents, text, image=image)
 
 
-def _record(document: Document) -> Record:
+def _record(roots: Sequence[Path] | None, document: Document) -> Record:
     """What a reranker looks at. The id only names it in warnings, and may be missing."""
     if not isinstance(document, Document):
         raise InputError(f"a reranker takes Documents, not {type(document).__name__}")
     name = document.id or ""
     try:
-        caption, image = caption_of(document.metadata), image_of(document)
+        caption, image = caption_of(document.metadata), image_ref_of(document)
     except InputError as error:
         raise InputError(f"document {name!r}: {error}") from error
     reference = None
     if image is not None:
         try:
-            picture = load(image, target=_SIZE)
+            picture = load(checked_bytes(image, roots), target=_SIZE)
         except MmragError as error:
             log.warning("document %r is judged without its picture: %s", name, error)
         else:
             size = picture.width, picture.height
-            reference = ImageRef(str(image), picture.sha256, picture.mime, *size)
+            reference = ImageRef(image.uri, picture.sha256, picture.mime, *size)
     return Record(id=name, text=document.page_content, image=reference, caption=caption)
 
 

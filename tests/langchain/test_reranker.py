@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from mmrag.media import ImageInput, data_url
 from mmrag.rerank import EncoderReranker
 from mmrag.testing import FakeEncoder, FakeReranker
 from mmrag.testing.langchain_compressors import DocumentCompressorTests
+from mmrag.types import ImageRef
 
 PICTURES = Path(mmrag.__file__).parent / "sample" / "pictures"
 BUNDLED = EncoderReranker(BundledEncoder())
@@ -192,6 +195,36 @@ def test_a_picture_that_cannot_be_opened_counts_as_none(
     assert scored(found) == [("gone", 1.0), ("broken", 1.0), ("web", 1.0), ("b", 0.0)]
     said = [record.getMessage() for record in caplog.records]
     assert {message.split("'")[1] for message in said} == {"gone", "broken", "web"}
+
+
+def test_a_picture_that_was_replaced_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = painted(tmp_path / "a.png", "red")
+    said = asdict(ImageRef(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), "", 0, 0))
+    documents = [Document("", id="a", metadata={IMAGE_KEY: said}), Document("x", id="x")]
+    assert scored(faked().rerank(documents, image=path)) == [("a", 1.0), ("x", 0.0)]
+    painted(path, "blue")
+    with caplog.at_level(logging.WARNING, "mmrag"):
+        assert scored(faked().rerank(documents, image=path)) == [("a", 0.0), ("x", 0.0)]
+    assert "the file was replaced" in caplog.text
+
+
+def test_pictures_may_be_kept_to_some_folders(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    path, inside = painted(tmp_path / "a.png", "red"), painted(tmp_path / "in" / "b.png", "red")
+    (tmp_path / "in" / "link.png").symlink_to(path)
+    link = picture("link", tmp_path / "in" / "link.png")
+    documents = [picture("out", path), picture("in", inside), link]
+    kept = faked(allowed_roots=[tmp_path / "in"])
+    assert scored(kept.rerank(documents, image=path)) == [("in", 1.0), ("out", 0.0), ("link", 0.0)]
+    assert caplog.text.count("allowed_roots") == 2
+    assert {score for _, score in scored(faked(allowed_roots=()).rerank(documents, "x"))} == {0.0}
+    assert [score for _, score in scored(faked().rerank(documents, image=path))] == [1.0] * 3
+    with pytest.raises(ValueError, match="list of paths"):
+        faked(allowed_roots=tmp_path)
 
 
 def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:
