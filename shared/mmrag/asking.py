@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmrag.answer import Prompt, build_prompt
-from mmrag.captioners.chat import Usage
 from mmrag.citations import Citation, citations
 from mmrag.errors import AnswerError, InputError
+from mmrag.openai_wire import Usage
 from mmrag.sources import Budget, PromptPart
 from mmrag.types import Hit, Record
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmrag.asking import Completion
-from mmrag.captioners.chat import Usage
 from mmrag.errors import AnswerError, InputError, MmragError, ServiceError
 from mmrag.openai_wire import (
+    Usage,
     choices_of,
+    cleaned,
     connected,
-    cut,
     dict_of,
     part_of,
     said_of,
@@ -32,7 +31,6 @@ __all__ = ["OpenAIChat"]
 TIMEOUT = 120.0
 RETRIES = 2
 MOST_BYTES = 8 * 2**20  # of an answer
-_KEY = re.compile(r"sk-[\w*-]+")  # OpenAI quotes a refused key, its middle starred out
 _ADVICE = {
     401: "check the key",
     403: "this key may not use the model",
@@ -233,7 +231,4 @@ class OpenAIChat:
         return f"{self.model} at {self._client.base_url.host}"
 
     def _clean(self, text: str) -> str:
-        """One short line, in which the key does not stand."""
-        if key := self._client.api_key:
-            text = text.replace(key, "***")
-        return cut(_KEY.sub("***", text))
+        return cleaned(text, self._client.api_key)

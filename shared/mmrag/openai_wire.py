@@ -1,10 +1,12 @@
-"""What goes to a chat model over OpenAI's API, and what comes back, whatever shape it is in."""
+"""What goes to a chat model over OpenAI's API, and what comes back, whatever shape it is in: for
+captions and for answers."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmrag.captioners.chat import Usage
 from mmrag.errors import InputError, MissingExtra
 from mmrag.media import data_url
 from mmrag.sources import PromptPart, TextPart
@@ -13,45 +15,78 @@ if TYPE_CHECKING:
     import openai
 
 __all__ = [
+    "Usage",
     "choices_of",
+    "cleaned",
     "connected",
-    "cut",
     "dict_of",
     "part_of",
     "said_of",
+    "status_of",
     "usage_of",
     "words_of",
 ]
 
 _LONGEST = 300  # characters of what a service says
+_KEY = re.compile(r"sk-[\w*-]+")  # OpenAI quotes a refused key, its middle starred out
+_NO_KEY = "none"  # the client wants one
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was asked so far: answered requests and their tokens, as the endpoint counts them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    def cost(self, prompt_price: float, completion_price: float) -> float:
+        """The price of it, from the prices of a million tokens each way.
+
+        >>> Usage(1, 1_000_000, 100_000).cost(0.5, 2)
+        0.7
+        """
+        return (
+            self.prompt_tokens * prompt_price + self.completion_tokens * completion_price
+        ) / 1_000_000
 
 
 def connected(
-    client: openai.OpenAI | None, base_url: str | None, api_key: str | None
+    client: openai.OpenAI | None,
+    base_url: str | None,
+    api_key: str | None,
+    *,
+    feature: str = "a chat model behind an API",
+    extra: str = "openai",
 ) -> openai.OpenAI:
     """The client that was given, or one for OpenAI or for another server.
 
     Raises:
         InputError: both were given, the address is none, or there is no key for OpenAI.
-        MissingExtra: ``mmrag[openai]`` is not installed.
+        MissingExtra: the client is not installed, which ``feature`` needs and ``extra`` has.
     """
     try:
         import openai
-    except ModuleNotFoundError as error:
-        raise MissingExtra("a chat model behind an API", "openai") from error
+    except ImportError as error:
+        raise MissingExtra(feature, extra) from error
     if client is not None:
         if base_url is not None or api_key is not None:
-            raise InputError("a client has its own base_url and api_key: leave those out")
+            raise InputError("give a client, or base_url and api_key")
         if not isinstance(client, openai.OpenAI):
             raise InputError(f"client is an openai.OpenAI, not a {type(client).__name__}")
         return client
     if base_url is not None:
-        if not base_url.startswith(("http://", "https://")):
-            raise InputError(
-                f"base_url is an address such as http://localhost:11434/v1, not {base_url!r}"
-            )
+        if not base_url.lower().startswith(("http://", "https://")):
+            raise InputError(f"base_url begins with http:// or https://, as {base_url!r} does not")
         # A server of one's own needs no key, and is not sent the one for OpenAI.
-        api_key = api_key or "none"
+        api_key = api_key or _NO_KEY
     try:
         return openai.OpenAI(base_url=base_url, api_key=api_key or None)
     except openai.OpenAIError:
@@ -98,7 +133,15 @@ def said_of(error: object) -> str:
     return message if isinstance(message, str) and message.strip() else str(error)
 
 
-def cut(text: str) -> str:
-    """One line that is not long."""
-    line = " ".join(text.split())
+def status_of(code: object) -> int | None:
+    """The HTTP status that an error names as its code; codes of a service's own are none."""
+    said = str(code)
+    return int(said) if re.fullmatch("[1-5][0-9]{2}", said) else None
+
+
+def cleaned(text: str, key: str) -> str:
+    """One line that is not long, in which no key stands."""
+    if key and key != _NO_KEY:
+        text = text.replace(key, "***")
+    line = " ".join(_KEY.sub("***", text).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

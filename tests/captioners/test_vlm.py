@@ -140,7 +140,25 @@ def test_an_error_inside_of_a_200_is_an_error() -> None:
     assert clock.slept == [pytest.approx(1)]
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"", b"[]", b'{"choices": []}', b"\xff"])
+@pytest.mark.parametrize("code", ["9" * 5000, 1301, "1301", 600, 99, -1, True, 429.5, {}, "٤٢٩"])
+def test_a_code_that_is_no_status_is_not_taken_for_one(code: object) -> None:
+    inside = Raw(json.dumps({"error": {"message": "no such plan", "code": code}}).encode())
+    with chat_server(inside) as server:
+        with pytest.raises(ServiceError, match=r"\(200\): no such plan"):
+            captioner(server, Clock()).caption([plain()])
+        assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>hello</html>", b"", b"[]", b'{"choices": []}', b"\xff", b'"x"', b"1" * 5000),
+        *(b'{"choices": "x"}', b'{"choices": {"0": 1}}', b'{"choices": ["x"]}'),
+        *(b'{"choices": [{"message": null}]}', b'{"choices": [{"message": "x"}]}'),
+        *(b'{"choices": [{}]}', b'{"choices": [[]]}', b'{"choices": [{"message": ["x"]}]}'),
+        *(b"[" * 900 + b"]" * 900, b"[" * 100_000),
+    ],
+)
 def test_what_is_no_completion_is_an_error(body: bytes) -> None:
     with chat_server(Raw(body)) as server, pytest.raises(ServiceError, match="something else"):
         captioner(server).caption([plain()])
@@ -267,6 +285,14 @@ def test_a_picture_that_is_refused_does_not_cost_the_schema() -> None:
     assert [isinstance(outcome, Caption) for outcome in outcomes] == [False, True, False, True]
     sent = ["response_format" in body for body in server.bodies]
     assert sent == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize("content", [None, 7, {}, [None, 7, {"text": 7}]])
+def test_a_message_without_words_is_an_empty_answer(content: object) -> None:
+    body = {"choices": [{"message": {"content": content}, "finish_reason": []}], "usage": "x"}
+    sent, says = Raw(json.dumps(body).encode()), r"asked twice: .*no JSON"
+    with chat_server(sent) as server, pytest.raises(AnswerError, match=says):
+        captioner(server).caption([plain()])
 
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "api_key"), (404, "base_url")])

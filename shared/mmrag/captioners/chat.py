@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmrag.captioners.base import PictureRefused
 from mmrag.captioners.pace import Pace
 from mmrag.errors import AnswerError, ServiceError
+from mmrag.openai_wire import (
+    Usage,
+    choices_of,
+    cleaned,
+    dict_of,
+    said_of,
+    status_of,
+    usage_of,
+    words_of,
+)
 from mmrag.types import Json
 
 if TYPE_CHECKING:
@@ -26,7 +34,6 @@ LONGEST_BACKOFF = 32.0
 PATIENCE = 2  # how often a hang or a refused connection is tried again
 _REFUSALS = (400, 413, 415, 422, 501)
 _BUSY = (408, 409, 425, 429)
-_KEY = re.compile(r"sk-[\w*-]+")  # OpenAI quotes a refused key, its middle starred out
 _ADVICE = {
     401: "check the api_key",
     402: "check the account",
@@ -34,25 +41,6 @@ _ADVICE = {
     404: "check the model's name, and that base_url ends where the API begins, as in /v1",
     429: "wait, or set requests_per_minute",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What was asked so far: answered requests and their tokens, as the endpoint counts them."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def cost(self, prompt_price: float, completion_price: float) -> float:
-        """The price of it, from the prices of a million tokens each way.
-
-        >>> Usage(1, 1_000_000, 100_000).cost(0.5, 2)
-        0.7
-        """
-        return (
-            self.prompt_tokens * prompt_price + self.completion_tokens * completion_price
-        ) / 1_000_000
 
 
 class _Failed(Exception):
@@ -141,54 +129,31 @@ class ChatEndpoint:
             ) from None
 
     def _text(self, body: Any) -> str:
-        if isinstance(body, dict) and body.get("error"):
-            error = body["error"]
-            code = error.get("code") if isinstance(error, dict) else None
-            status = int(str(code)) if str(code).isdecimal() else 200
-            raise _Failed(_said(error), status)
-        try:
-            choice = body["choices"][0]
-            message = choice["message"]
-        except (TypeError, LookupError):
+        completion = dict_of(body)
+        if error := completion.get("error"):
+            raise _Failed(said_of(error), status_of(dict_of(error).get("code")) or 200)
+        choice = next(iter(choices_of(completion)), {})
+        message = choice.get("message")
+        if not isinstance(message, dict):
             raise ServiceError(
                 f"{self._place} answered with something else than a completion: {str(body)[:80]!r}"
-            ) from None
-        self._count(body.get("usage"))
-        reason = choice.get("finish_reason")
-        if message.get("refusal") or reason == "content_filter":
-            raise PictureRefused(
-                f"{self.model} will not describe the picture: {message.get('refusal') or reason}"
             )
+        with self._lock:
+            self.usage += usage_of(completion.get("usage")) or Usage(1)
+        refusal, reason = message.get("refusal"), choice.get("finish_reason")
+        if refusal or reason == "content_filter":
+            raise PictureRefused(f"{self.model} will not describe the picture: {refusal or reason}")
         if reason == "length":
             raise AnswerError("the model's answer is no caption: it was cut short by a token limit")
-        content = message.get("content")
-        if isinstance(content, list):
-            parts = (part.get("text") for part in content if isinstance(part, dict))
-            content = "".join(part for part in parts if isinstance(part, str))
-        return content if isinstance(content, str) else ""
-
-    def _count(self, used: Any) -> None:
-        def tokens(name: str) -> int:
-            value = used.get(name) if isinstance(used, dict) else None
-            return value if isinstance(value, int) else 0
-
-        with self._lock:
-            u = self.usage
-            self.usage = Usage(
-                u.requests + 1,
-                u.prompt_tokens + tokens("prompt_tokens"),
-                u.completion_tokens + tokens("completion_tokens"),
-            )
+        return words_of(message.get("content"))
 
     @property
     def _place(self) -> str:
         return f"{self.model} at {self.client.base_url.host}"
 
     def _error(self, failed: _Failed, tries: int) -> ServiceError:
-        said = _KEY.sub("***", str(failed))
-        if key := self.client.api_key:
-            said = said.replace(key, "***")
-        said = f"{said[:300]} (asked {tries} times)" if tries > 1 else said[:300]
+        said = cleaned(str(failed), self.client.api_key)
+        said = f"{said} (asked {tries} times)" if tries > 1 else said
         if failed.status in _REFUSALS:
             refusal = f"{self._place} refuses the picture ({failed.status}): {said}"
             return PictureRefused(refusal, failed.status)
@@ -207,7 +172,7 @@ def _of_status(error: openai.APIStatusError) -> _Failed:
         seconds = float(after)
     except ValueError:  # none, or a date
         seconds = _until(after)
-    return _Failed(_said(body or error.message), status, seconds if seconds > 0 else None)
+    return _Failed(said_of(body or error.message), status, seconds if seconds > 0 else None)
 
 
 def _until(date: str) -> float:
@@ -218,9 +183,3 @@ def _until(date: str) -> float:
     except (TypeError, ValueError):
         return 0.0
     return seconds if math.isfinite(seconds) else 0.0
-
-
-def _said(error: object) -> str:
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return str(error["message"])
-    return str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmrag.captioners.base import OneByOne, PictureRefused
-from mmrag.captioners.chat import ChatEndpoint, Usage
+from mmrag.captioners.chat import ChatEndpoint
 from mmrag.captioners.pace import Pace
 from mmrag.captions import (
     PROMPT_VERSION,
@@ -15,8 +15,9 @@ from mmrag.captions import (
     prompt,
     response_schema,
 )
-from mmrag.errors import AnswerError, InputError, MissingExtra
+from mmrag.errors import AnswerError, InputError
 from mmrag.media import ImageInput, data_url, sniff, thumbnail
+from mmrag.openai_wire import Usage, connected
 from mmrag.types import Caption
 
 if TYPE_CHECKING:
@@ -87,7 +88,13 @@ class VlmCaptioner(OneByOne):
         self.concurrency = concurrency
         self._prompt = prompt(language)
         self._endpoint = ChatEndpoint(
-            _client(client, base_url, api_key),
+            connected(
+                client,
+                base_url,
+                api_key,
+                feature="a captioner that asks a vision model",
+                extra="vlm",
+            ),
             model,
             Pace(requests_per_minute),
             timeout,
@@ -161,26 +168,3 @@ _FORMAT = {
     "type": "json_schema",
     "json_schema": {"name": "caption", "strict": True, "schema": response_schema()},
 }
-
-
-def _client(
-    client: openai.OpenAI | None, base_url: str | None, api_key: str | None
-) -> openai.OpenAI:
-    try:
-        import openai
-    except ImportError:
-        raise MissingExtra("a captioner that asks a vision model", "vlm") from None
-    if client is not None:
-        if base_url is not None or api_key is not None:
-            raise InputError("give a client, or base_url and api_key")
-        if not isinstance(client, openai.OpenAI):
-            raise InputError(f"client is an openai.OpenAI, not a {type(client).__name__}")
-        return client
-    if base_url is not None and not base_url.lower().startswith(("http://", "https://")):
-        raise InputError(f"base_url begins with http:// or https://, as {base_url!r} does not")
-    if base_url is not None and api_key is None:
-        api_key = "none"  # a server of one's own needs none, and is not sent that for OpenAI
-    try:
-        return openai.OpenAI(base_url=base_url, api_key=api_key)
-    except openai.OpenAIError:
-        raise InputError("no key: give api_key or set OPENAI_API_KEY, or give base_url") from None
