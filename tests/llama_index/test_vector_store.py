@@ -118,6 +118,7 @@ def test_found_nodes_are_what_they_were_and_say_what_found_them(
 
 
 def test_one_point_a_node_with_all_its_fields(tmp_path: Path) -> None:
+    """Stock: #13616: one vector store a modality, one vector a record."""
     text, image = FakeEncoder(16), FakeEncoder(24)
     memory = MemoryStore()
     with MultimodalIndex.open(store=memory, text_encoder=text, image_encoder=image) as index:
@@ -252,6 +253,20 @@ def test_alpha_weighs_keywords_against_the_rest(store: MultimodalVectorStore) ->
     )
     (similarity,) = store.query(query).similarities or []
     assert similarity == pytest.approx(0.25 / 61 + 0.75 / 61)
+
+
+async def test_pr_22642_an_alpha_of_zero_is_zero_in_async_too(
+    store: MultimodalVectorStore,
+) -> None:
+    """Stock: ``aquery`` takes 0 for nothing given, and searches with 0.5. Async needs no client of
+    its own either (#12474)."""
+    store.add([TextNode(id_="ab", text="alpha beta"), TextNode(id_="c", text="gamma")])
+    query = VectorStoreQuery(
+        query_str="alpha", mode=VectorStoreQueryMode.HYBRID, alpha=0, similarity_top_k=1
+    )
+    for result in (store.query(query), await store.aquery(query)):
+        assert result.ids == ["ab"]
+        assert result.similarities == pytest.approx([1 / 61])
 
 
 def test_queries_are_narrowed(store: MultimodalVectorStore) -> None:
@@ -392,6 +407,7 @@ def test_a_picture_behind_a_url_is_not_fetched(
 
 
 def test_bytes_are_files_as_long_as_a_node_needs_them(store: MultimodalVectorStore) -> None:
+    """Stock: #16763, qdrant-client#463: base64 overflows a field, or the request."""
     blue, green = base64_of(png("blue")), base64_of(png("green"))
     store.add([ImageNode(id_="a", image=blue), ImageNode(id_="b", image=blue)])
     assert len(attachments(store.index)) == 1  # the same bytes, kept once
