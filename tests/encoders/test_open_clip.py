@@ -368,6 +368,23 @@ def test_a_hub_out_of_reach_is_one_clear_error(
         assert said in str(raised.value)
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_the_root_logger_stays_as_it_was(
+    names: dict[str, str], found: bool, monkeypatch: pytest.MonkeyPatch, capfd: Any, tmp_path: Path
+) -> None:
+    """open_clip would give it a handler, and log there what is an error of ours already."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(logging.root, "handlers", [])
+    if found:
+        _ = OpenClipEncoder(names["clip"]).space
+    else:
+        with pytest.raises(ModelUnavailable):
+            _ = OpenClipEncoder().space
+    assert logging.root.handlers == []
+    assert logging.root.filters == []
+    assert "ERROR" not in capfd.readouterr().err
+
+
 def test_without_open_clip_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "mmrag.encoders.open_clip_loading", raising=False)

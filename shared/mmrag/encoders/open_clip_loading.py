@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -119,10 +120,11 @@ def _made(name: str, pretrained: str | None, *, quick_gelu: bool) -> Parts:
         # Before gigabytes are fetched, and before open_clip says so in an error of its own.
         raise MissingExtra(f"{name!r} (its texts need transformers)", "transformers")
     try:
-        model, transform = open_clip.create_model_from_pretrained(
-            name, pretrained, force_quick_gelu=quick_gelu
-        )
-        tokenizer = open_clip.get_tokenizer(name)
+        with _off_the_root_logger():
+            model, transform = open_clip.create_model_from_pretrained(
+                name, pretrained, force_quick_gelu=quick_gelu
+            )
+            tokenizer = open_clip.get_tokenizer(name)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{name!r} (it needs {error.name})", "transformers") from error
     if "siglip2" in name.lower() and tokenizer.clean_fn("A") == "A":
@@ -152,6 +154,24 @@ def _no_vain_questions() -> Iterator[None]:
             yield
         finally:
             constants.HF_HUB_OFFLINE = False
+
+
+@contextmanager
+def _off_the_root_logger() -> Iterator[None]:
+    """open_clip logs by functions of ``logging`` itself, which give a root logger without handlers
+    one for good, and every program its lines. What it logs of a failure, our errors say."""
+    root, here, silent = logging.getLogger(), threading.get_ident(), logging.NullHandler()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != here or "open_clip" not in Path(record.pathname).parts
+
+    root.addHandler(silent)
+    root.addFilter(of_others)
+    try:
+        yield
+    finally:
+        root.removeFilter(of_others)
+        root.removeHandler(silent)
 
 
 def _first_line(error: Exception) -> str:
