@@ -22,6 +22,7 @@ from mmrag.metrics import (
 from mmrag.relevance import Relevance, Unit
 from mmrag.rerankers.blend import rerank_hits
 from mmrag.routes import routes_named
+from mmrag.search import DEPTH
 from mmrag.ways import Way, takes, ways_of
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def evaluate(
     Without ``ways`` they are those of :func:`mmrag.ways.ways_of`. The first one is the baseline of
     all others. What counts as one result is said at :class:`mmrag.relevance.Relevance`; where it is
     a page or a file, 2.5 times as many records are searched for. A reranker orders all of these
-    anew; one that refuses a query with a picture is not measured on it.
-    ``progress`` is told how many queries of how many are done.
+    anew, and at least the best 50, as in a search; one that refuses a query with a picture is not
+    measured on it. ``progress`` is told how many queries of how many are done.
 
     >>> evaluate(index, read_judgements("queries.jsonl"))          # doctest: +SKIP
 
@@ -190,10 +191,11 @@ class _Asked:
         if not routes:
             return None
         parts = {route.query for route in routes}
+        limit = self.depth if self.relevance.by_record else math.ceil(SPARE * self.depth)
         hits = self.index.search(
             query.text if "text" in parts else None,
             image=query.image if "image" in parts else None,
-            limit=self.depth if self.relevance.by_record else math.ceil(SPARE * self.depth),
+            limit=limit if way.reranker is None else max(DEPTH, limit),
             routes=[route.name for route in routes],
             fusion=way.fusion,
         )

@@ -224,6 +224,22 @@ def test_a_reranker_orders_what_was_found() -> None:
     assert [outcome.metrics["MRR"].mean for outcome in result.outcomes] == [0.5, 1.0]
 
 
+def test_a_reranker_is_measured_on_as_many_as_a_search_gives_it() -> None:
+    class Counting(FakeReranker):
+        seen: list[int] = []  # noqa: RUF012
+
+        def rerank(self, text: str | None, image: object, records: Sequence[Record]) -> list[float]:
+            self.seen.append(len(records))
+            return [float(record.id == "last") for record in records]
+
+    names = [*(f"r{n}" for n in range(45)), "last"]
+    index = index_of(*(Record(name, f"the letter {name}") for name in names))
+    way = Way("r", fusion=fixed(names), reranker=Counting())
+    assert found(evaluate(index, [asked(["last"])], ways=[way]))["MRR"] == 1
+    index.search("the letter", rerank=Counting())
+    assert Counting.seen == [46, 46]
+
+
 def test_a_reranker_is_asked_once_for_both_of_its_weights() -> None:
     class Counting(FakeReranker):
         calls = 0
