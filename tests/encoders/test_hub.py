@@ -108,6 +108,27 @@ def test_other_errors_pass(error: BaseException) -> None:
     assert caught.value is error
 
 
+@pytest.mark.parametrize(
+    "own",
+    [OSError(errno.ENOSPC, "No space left on device"), PermissionError(errno.EACCES, "No", "/x")],
+)
+def test_a_disk_that_is_full_or_refuses_keeps_its_own_reason(own: OSError) -> None:
+    """open_clip makes two errors of it, the first of which is one of a missing file."""
+    error = RuntimeError("Failed to download weights for tag 'openai'")
+    error.__context__ = FileNotFoundError("Failed to download file")
+    error.__context__.__context__ = own
+    with pytest.raises(OSError) as caught, hub.loading(NAME):
+        raise error
+    assert caught.value is own
+
+
+def test_a_connection_that_is_refused_is_no_matter_of_the_disk() -> None:
+    error = hub_errors.LocalEntryNotFoundError("not in the cache")
+    error.__context__ = PermissionError(errno.EPERM, "Operation not permitted")
+    with pytest.raises(ModelUnavailable, match="could not be reached"), hub.loading(NAME):
+        raise error
+
+
 @pytest.mark.parametrize("error", [OSError("no file named model.safetensors."), KeyError("x")])
 def test_what_a_folder_lacks_is_said_of_the_folder(error: Exception, tmp_path: Path) -> None:
     message = "holds no model that can be loaded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import pickle
@@ -366,6 +367,28 @@ def test_a_hub_out_of_reach_is_one_clear_error(
         OpenClipEncoder(model).encode_texts(["a"], "query")
     for said in (model, str(tmp_path), "could not be reached", "'bundled'"):
         assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (
+            KeyError("text_cfg"),
+            InputError,
+            "'ViT-B-32-quickgelu/openai' cannot be loaded: 'text_cfg'",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left on device"),
+    ],
+)
+def test_what_is_no_matter_of_the_hub_is_not_said_to_be_one(
+    error: Exception, raised: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", failing)
+    with pytest.raises(raised, match=said):
+        _ = OpenClipEncoder("ViT-B-32-quickgelu", "openai").space
 
 
 @pytest.mark.parametrize("found", [True, False])

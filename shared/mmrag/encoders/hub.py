@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmrag.errors import InputError, MmragError, ModelUnavailable
 __all__ = ["cached_only", "is_path", "loading"]
 
 _PATIENCE = 5.0  # seconds that the hub has to give any answer at all
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE}
 _DOWNLOADERS = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests"}
 
 
@@ -57,6 +59,7 @@ def loading(model: str) -> Iterator[None]:
     Raises:
         ModelUnavailable: it is neither in the cache nor to be had from the hub.
         InputError: ``model`` is a path, and what is there cannot be loaded.
+        OSError: the disk is full, or refuses the file; whatever the libraries made of that.
 
     Example:
         >>> with loading("BAAI/bge-m3"):
@@ -72,6 +75,8 @@ def loading(model: str) -> Iterator[None]:
                 said = f"no model that can be loaded: {_first_line(error)}"
                 raise InputError(f"{model!r} holds {said}") from error
             raise
+        if refused := next(filter(_is_of_the_disk, _causes(error)), None):
+            raise refused from None
         if not any(_is_about_files(cause) for cause in _causes(error)):
             raise
         from huggingface_hub import constants
@@ -91,9 +96,15 @@ def _from(error: BaseException, packages: set[str]) -> bool:
     return type(error).__module__.partition(".")[0] in packages
 
 
+def _is_of_the_disk(error: BaseException) -> bool:
+    if isinstance(error, PermissionError):
+        return error.filename is not None  # without one a firewall has refused a connection
+    return isinstance(error, OSError) and error.errno in _DISK
+
+
 def _is_about_files(error: BaseException) -> bool:
-    """Whether it is about a file that is missing or cannot be fetched. A disk that is full, or
-    refuses, has an errno."""
+    """Whether it is about a file that is missing or cannot be fetched; other errors of the system
+    have an errno."""
     if _from(error, _DOWNLOADERS) or isinstance(error, ConnectionError | TimeoutError):
         return True
     return isinstance(error, OSError) and error.errno is None

@@ -17,7 +17,7 @@ import open_clip
 
 from mmrag.encoders import hub
 from mmrag.encoders.open_clip import QuickGeluWarning
-from mmrag.errors import InputError, MissingExtra, MmragError, ModelUnavailable, UnknownName
+from mmrag.errors import InputError, MissingExtra, MmragError, UnknownName
 
 __all__ = ["Parts", "load"]
 
@@ -91,12 +91,10 @@ def _from_hub(name: str, tag: str | None, *, quick_gelu: bool) -> Parts:
     try:
         with hub.loading(label), _no_vain_questions():
             return _made(name, tag, quick_gelu=quick_gelu)
-    except MmragError:
+    except (MmragError, OSError):
         raise
     except Exception as error:  # whatever its files make open_clip stumble on
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        raise ModelUnavailable(label, str(HF_HUB_CACHE), _first_line(error)) from error
+        raise InputError(f"{label!r} cannot be loaded: {_first_line(error)}") from error
 
 
 def _from_disk(name: str, checkpoint: str | None) -> Parts:
