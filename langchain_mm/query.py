@@ -14,7 +14,7 @@ from langchain_mm.images import AnyImage, image_input
 from mmrag.errors import InputError
 from mmrag.fusion import Fusion
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import refused
+from mmrag.inputs import open_regular, refused
 from mmrag.media import ImageInput
 from mmrag.protocols import Transcriber
 
@@ -133,7 +133,7 @@ def _said(voice: object, transcriber: Transcriber | None) -> str:
     if not isinstance(voice, str | Path):
         raise InputError(f"voice is the path of a recording, not {type(voice).__name__}")
     try:
-        Path(voice).open("rb").close()
+        open_regular(Path(voice)).close()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise refused(Path(voice), error) from None
     return " ".join(record.text for record in transcriber.transcribe(str(voice)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ __all__ = [
     "Limits",
     "check_pixels",
     "data_url",
+    "open_regular",
     "read_bytes",
     "refused",
 ]
@@ -81,6 +84,12 @@ def refused(path: Path, error: Exception) -> UnreadableSource:
     return UnreadableSource(f"cannot open {name!r} ({error}): check that it exists and may be read")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read. Raises OSError for what is none, as a pipe, which may have no end,
+    and which may have to be waited for forever to be opened."""
+    return open(path, "rb", opener=_opener)
+
+
 def data_url(data: bytes, mime: str) -> str:
     """The bytes as a ``data:`` URL, as web pages and vision models take them."""
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
@@ -95,10 +104,18 @@ def _within(data: bytes, max_bytes: int) -> bytes:
 
 def _from_path(path: Path, size: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(size)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise refused(path, error) from None
+
+
+def _opener(name: str, flags: int) -> int:
+    number = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such pipes
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return number
+    os.close(number)
+    raise OSError("it is not a regular file")
 
 
 def _from_file(file: BinaryIO, size: int) -> bytes:

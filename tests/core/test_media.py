@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import sys
+import threading
 import time
 import tracemalloc
 import warnings
@@ -376,6 +378,25 @@ def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "link.png", tmp_path / "gone.png", "a\0b.png"):
         with pytest.raises(UnreadableSource, match="check that it exists and may be read"):
             load(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such pipes")
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
+    """Nobody writes to the pipe, and the device has no end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path / "link.png", Path("/dev/zero")):
+        said: list[str] = []
+
+        def opening(path: Path = path, said: list[str] = said) -> None:
+            with pytest.raises(UnreadableSource) as caught:
+                load(path)
+            said.append(str(caught.value))
+
+        waiting = threading.Thread(target=opening, daemon=True)
+        waiting.start()
+        waiting.join(10)
+        assert "not a regular file" in said[0]
 
 
 def test_inputs_that_are_no_picture() -> None:

@@ -223,6 +223,8 @@ def test_speech_that_cannot_be_heard(index: MultimodalIndex, folder: Path) -> No
         deaf.retrieve(voice=recording)
     with pytest.raises(UnreadableSource, match="no such recording"):
         deaf.retrieve(voice=folder / "no such recording.wav")
+    with pytest.raises(UnreadableSource, match="not a regular file"):
+        deaf.retrieve(voice=folder)
     with pytest.raises(InputError, match="path of a recording, not bytes"):
         deaf.retrieve(voice=b"RIFF")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Transcriber"):
