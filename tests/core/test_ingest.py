@@ -512,7 +512,7 @@ def test_another_version_of_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyP
     docs = write(tmp_path / "docs", {"a.txt": "words", "b.png": saved(picture(), "PNG")})
     index, _ = memory_index(tmp_path / "kb")
     ingest(index, [docs])
-    monkeypatch.setattr(TextReader, "version", "2")
+    monkeypatch.setattr(TextReader, "version", "another")
     assert counts(ingest(index, [docs])) == (0, 1, 1, 0, 0)
     assert counts(ingest(index, [docs])) == (0, 0, 2, 0, 0)
 

@@ -209,6 +209,35 @@ def test_one_broken_character_does_not_cost_the_file(tmp_path: Path) -> None:
     assert texts(path)[-1].endswith("先关闭电源\ufffd")
 
 
+STRAY = [b"\xed\xa0\x80", b"\0", b"\xff\xfe\xfd", b"\x01\x02"]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_stray_bytes_do_not_cost_the_file(tmp_path: Path, stray: bytes, text: str) -> None:
+    """A log that was cut by a crash, an export with half a character: the rest is good text."""
+    path = tmp_path / "a.txt"
+    path.write_bytes((text * 40).encode() + stray + (text * 40).encode() + b"\0 end")
+    assert encoding_of(path) == "utf-8"
+    read_back = " ".join(texts(path))
+    assert read_back.endswith("\ufffd end")
+    assert "\0" not in read_back
+
+
+def test_a_letter_of_another_encoding_is_no_stray_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes((ENGLISH * 60 + "In a café.").encode("cp1252"))
+    assert encoding_of(path) == "cp1252"
+    path.write_bytes((ENGLISH * 60).encode() + CHINESE[:8].encode("gbk"))
+    assert encoding_of(path) == "gb18030"
+
+
+def test_replacement_characters_of_an_english_file_are_as_good(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(ENGLISH * 60 + "\ufffd", "utf-8")
+    assert encoding_of(path) == "utf-8"
+
+
 def test_line_ends_of_every_system_are_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.md"
     path.write_bytes(b"# A\r\none\rtwo\r\n\r\n# B\r\nthree\r\n")
@@ -223,6 +252,9 @@ def test_line_ends_of_every_system_are_line_ends(tmp_path: Path) -> None:
         b"\x01\x02\x03\x04\x05" * 100,
         CHINESE.encode("big5", "ignore") * 3,
         codecs.BOM_UTF8[:2] + b"\xff" * 300,
+        # What the first stray byte is followed by counts, however far away it is.
+        ENGLISH.encode() * 20_000 + b"\0" + ENGLISH.encode() * 500 + bytes(range(256)) * 400,
+        ENGLISH.encode() * 20_000 + b"\xed\xa0\x80" + ENGLISH.encode() * 500 + b"\xff" * 50_000,
     ],
 )
 def test_what_is_not_text_is_refused(tmp_path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ sure on the few that text files really have.
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from mmrag.errors import DamagedSource
@@ -26,13 +27,16 @@ _MARKS = (
 _LAYOUT = frozenset("\t\n\r\f\b\x1b")  # control characters that logs and listings do have
 _TYPOGRAPHY = frozenset("‘’“”–—…€«»°·§©®™£¥±×½¼²³¡¿º¨•")
 _ENOUGH = 0.7  # the share of characters that must make sense
+_STRAY = 0.01  # the share of broken characters that an otherwise good text may have
+_BROKEN = re.compile("[\ufffd\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 
 
 def encoding_of(path: Path) -> str:
     """The codec's name: by byte order mark, else UTF-8 if all of the file is, else by what the
-    bytes make sense in: UTF-16, GB18030 (which includes GBK), mostly UTF-8, Windows-1252.
+    bytes make sense in: UTF-16, GB18030 (which includes GBK), mostly UTF-8, Windows-1252. If they
+    make sense in none, UTF-8 again, as long as under 1% of the characters are broken.
 
-    Reads the file once, a megabyte at a time.
+    Reads the file once, a megabyte at a time, and one with broken characters twice.
 
     Raises:
         DamagedSource: it makes sense in none of them, or is not text.
@@ -44,7 +48,11 @@ def encoding_of(path: Path) -> str:
         if head.startswith(mark):
             return codec
     sample, is_utf8 = _sample(path)
-    if b"\0" in sample:
+    has_zeros = b"\0" in sample
+    # ASCII read as UTF-16 can pass for Chinese, UTF-16 read as UTF-8 for nothing.
+    if has_zeros and _nearly_utf8(path):
+        return "utf-8"
+    if has_zeros:
         candidates: tuple[str, ...] = _UTF16
     elif is_utf8:
         candidates = ("utf-8",)
@@ -52,6 +60,8 @@ def encoding_of(path: Path) -> str:
         candidates = ("gb18030", "utf-8", *_UTF16, "cp1252")
     best = max(candidates, key=lambda codec: _sense(sample, codec))
     if _sense(sample, best) < _ENOUGH:
+        if not has_zeros and _nearly_utf8(path):
+            return "utf-8"
         raise DamagedSource(
             "not text, or not in UTF-8, UTF-16, GB18030 or Windows-1252: save it as UTF-8"
         )
@@ -78,6 +88,17 @@ def _sample(path: Path) -> tuple[bytes, bool]:
     except UnicodeDecodeError:
         return first, False
     return first, True
+
+
+def _nearly_utf8(path: Path) -> bool:
+    """Whether hardly any character of the whole file is broken if it is read as UTF-8."""
+    most = _STRAY * path.stat().st_size  # it has at most so many characters as bytes
+    total = broken = 0
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while broken <= most and (piece := file.read(_BLOCK)):
+            total += len(piece)
+            broken += len(_BROKEN.findall(piece))
+    return broken < _STRAY * total
 
 
 def _around(block: bytes, at: int) -> bytes:

@@ -24,10 +24,10 @@ class TextReader:
     """One record a chunk of text.
 
     ``metadata`` has the chunk's ``line``, from 1, and below a heading its ``heading``:
-    ``Setup > Wi-Fi``. A stray broken character becomes U+FFFD.
+    ``Setup > Wi-Fi``. A stray broken character, or a NUL, becomes U+FFFD.
     """
 
-    version = "1"
+    version = "2"
 
     def read(self, source: SourceFile, media: MediaFolder, image_size: int) -> Iterator[Part]:
         """The chunks in order; at most a few megabytes of the file are in memory at once.
@@ -58,6 +58,6 @@ def _pieces(source: SourceFile) -> Iterator[str]:
         codec = encoding_of(source.path)
         with source.path.open(encoding=codec, errors="replace") as file:
             while piece := file.read(_PIECE):
-                yield piece
+                yield piece.replace("\0", "\ufffd")
     except OSError as error:
         raise refused(source.path, error) from None
