@@ -6,7 +6,7 @@ on text, so look at what it does on queries of your own first.
 * :class:`EncoderReranker` needs no model of its own, and sees little that the search has not.
 * :class:`CrossEncoderReranker` runs a cross-encoder of sentence-transformers over texts, captions
   and, where the model takes them, pictures.
-* :class:`ItmReranker` runs BLIP's image-text matching over pictures.
+* :class:`ItmReranker` runs BLIP's image-text matching over pictures; texts keep their evidence.
 
 Each is an :class:`mmrag.protocols.Reranker`: the ``CrossModalReranker`` of ``llama_index_mm`` and
 of ``langchain_mm`` takes it as it is, and :func:`rerank_hits` orders the hits of an index by it.

@@ -89,6 +89,10 @@ class _Remembering:
         self._reranker = reranker
         self._last: tuple[object, list[float]] = (None, [])
 
+    def judges(self, record: Record) -> bool:
+        """As the reranker says; see :func:`mmrag.rerank.rerank_hits`."""
+        return bool(getattr(self._reranker, "judges", lambda _: True)(record))
+
     def rerank(
         self, text: str | None, image: ImageInput | None, records: Sequence[Record]
     ) -> list[float]:

@@ -255,6 +255,18 @@ def test_a_reranker_is_asked_once_for_both_of_its_weights() -> None:
     assert Counting.calls == 1
 
 
+def test_texts_that_a_reranker_cannot_judge_keep_their_evidence() -> None:
+    class Picky(FakeReranker):
+        def judges(self, record: Record) -> bool:
+            return record.image is not None
+
+    index, query = lettered("abc"), asked(["b"])
+    for reranker, judges in ((FakeReranker(), True), (Picky(), False)):
+        ways = ways_of(index, [query], reranker=reranker)
+        assert ways[1].reranker.judges(Record("a", "x")) is judges  # type: ignore[union-attr]
+        evaluate(index, [query], ways=ways)
+
+
 def test_a_reranker_that_takes_no_pictures_is_measured_on_the_others(tmp_path: Path) -> None:
     class WordsOnly(FakeReranker):
         def rerank(self, text: str | None, image: object, records: Sequence[Record]) -> list[float]:

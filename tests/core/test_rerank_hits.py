@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,34 @@ def test_the_contributions_are_those_to_the_new_score(
         said = new.routes[-1]
         assert (said.route, said.score) == (RERANK, says.scores[new.record.id])
     assert sorted(h.routes[-1].rank for h in found) == list(range(1, len(hits) + 1))
+
+
+class Picky(Says):
+    """Judges pictures alone."""
+
+    def judges(self, record: Record) -> bool:
+        return record.image is not None
+
+
+def shown(name: str, score: float) -> Hit:
+    return replace(hit(name, score), record=Record(name, image=ImageRef(name, "", "", 1, 1)))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_what_a_reranker_cannot_judge_keeps_what_the_search_found(weight: float) -> None:
+    hits = [hit("strong", 1.5, 0.5), shown("cat", 1.0), hit("weak", 0.1), shown("dog", 1.0)]
+    says = Picky({"strong": 0.0, "cat": 0.99, "weak": 0.0, "dog": 0.01})
+    found = rerank_hits(hits, says, "query", weight=weight)
+    assert [h.record.id for h in found][:2] == (
+        ["cat", "strong"] if weight == 1 else ["strong", "cat"]
+    )
+    by_name = {h.record.id: h for h in found}
+    for old in (hits[0], hits[2]):
+        new = by_name[old.record.id]
+        assert new.score == pytest.approx(evidence_score(old.score))
+        assert [r.route for r in new.routes] == [r.route for r in old.routes]
+        assert new.score == pytest.approx(math.fsum(r.contribution for r in new.routes))
+    assert [by_name[name].routes[-1].rank for name in ("cat", "dog")] == [1, 2]
 
 
 def test_equals_stay_in_the_order_of_the_search_whatever_order_they_come_in() -> None:

@@ -90,13 +90,19 @@ def test_what_a_record_says_is_judged_by_the_reranker_of_texts(
     assert both.name == f"image-text matching {folder} and fake reranker 1"
 
 
-def test_texts_are_left_to_blending_without_one(
-    reranker: ItmReranker, pictures: list[Record]
+def test_texts_keep_their_evidence_where_nothing_judges_them(
+    folder: Path, reranker: ItmReranker, pictures: list[Record]
 ) -> None:
-    hits = [Hit(Record("text", "a cat"), 2.5, ()), Hit(pictures[0], 0.1, ())]
-    assert [h.record.id for h in rerank_hits(hits, reranker, "a cat")] == ["red", "text"]
-    blended = rerank_hits(hits, reranker, "a cat", weight=0.2)
-    assert [h.record.id for h in blended] == ["text", "red"]
+    seen = reranker.rerank("a cat", None, pictures[:1])[0]
+    texts = [Record("strong", "a cat"), Record("weak", "a dog")]
+    hits = [Hit(texts[0], 9.0, ()), Hit(pictures[0], 0.1, ()), Hit(texts[1], -9.0, ())]
+    for weight in (1.0, 0.2):
+        found = rerank_hits(hits, reranker, "a cat", weight=weight)
+        assert [h.record.id for h in found] == ["strong", "red", "weak"]
+    assert 0.01 < seen < 0.99
+    both = ItmReranker(str(folder), text=FakeReranker())
+    assert [both.judges(texts[0]), reranker.judges(texts[0])] == [True, False]
+    assert reranker.judges(pictures[0])
 
 
 def test_pictures_that_cannot_be_judged_cost_the_others_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,10 @@ def rerank_hits(
     the routes that found the hit share what retrieval adds to it in proportion to what they added
     before, which is nothing at ``weight=1``. Their ranks and scores stay.
 
+    A reranker that cannot judge everything may have a method ``judges(record)`` that says so: such
+    a hit is not put last, but has the score of its evidence, whatever the weight, and no route
+    ``"rerank"``. As a blend does, that wants a fusion whose scores are evidence.
+
     Raises:
         InputError: there is no query, ``top_n`` is below 1, ``weight`` is outside 0..1, the
             reranker takes no such query, or its scores are not one in 0..1 for each hit.
@@ -92,15 +96,17 @@ def rerank_hits(
     words_of(text, image)
     if not hits:
         return Hits(text=text, image=image)
-    judged = reranker.rerank(text, image, [hit.record for hit in hits])
-    if len(judged) != len(hits):
-        raise InputError(f"{reranker.name} gave {len(judged)} scores for {len(hits)} hits")
-    scores = blend([hit.score for hit in hits], judged, weight)
-    judged = [float(score) for score in judged]
+    judged = _judged(hits, reranker, text, image)
+    scores = {n: _score(hit, judged.get(n), weight) for n, hit in enumerate(hits)}
     ranks = {number: rank for rank, number in enumerate(_order(hits, judged), start=1)}
     best = _order(hits, scores)[:top_n]
     return Hits(
-        (_told(hits[n], scores[n], judged[n], ranks[n], weight) for n in best),
+        (
+            _told(hits[n], scores[n], float(judged[n]), ranks[n], weight)
+            if n in judged
+            else _shared(hits[n], scores[n], scores[n])
+            for n in best
+        ),
         text=text,
         image=image,
     )
@@ -126,24 +132,48 @@ def _check_weight(weight: float) -> None:
         raise InputError(f"the weight of a reranker is from 0 to 1, not {weight!r}")
 
 
-def _order(hits: Sequence[Hit], scores: Sequence[float]) -> list[int]:
-    """The best first, equals as the search has them, whatever order the hits came in."""
-    return sorted(
-        range(len(hits)), key=lambda n: (-scores[n], -hits[n].score, key_of(hits[n].record.id))
-    )
+def _judged(
+    hits: Sequence[Hit], reranker: Reranker, text: str | None, image: ImageInput | None
+) -> dict[int, float]:
+    """The reranker's scores by the place of the hit, for those that it can judge."""
+    judges = getattr(reranker, "judges", lambda _: True)
+    asked = [number for number, hit in enumerate(hits) if judges(hit.record)]
+    if not asked:
+        return {}
+    said = reranker.rerank(text, image, [hits[number].record for number in asked])
+    if len(said) != len(asked):
+        raise InputError(f"{reranker.name} gave {len(said)} scores for {len(asked)} hits")
+    return dict(zip(asked, said, strict=True))
+
+
+def _score(hit: Hit, judged: float | None, weight: float) -> float:
+    """The blend, which is all retrieval where the reranker says nothing."""
+    said, share = (0.0, 0.0) if judged is None else (judged, weight)
+    return blend([hit.score], [said], share)[0]
+
+
+def _order(hits: Sequence[Hit], scores: Mapping[int, float]) -> list[int]:
+    """The hits with a score, best first, equals as the search has them, whatever order the hits
+    came in."""
+    return sorted(scores, key=lambda n: (-scores[n], -hits[n].score, key_of(hits[n].record.id)))
 
 
 def _told(hit: Hit, score: float, judged: float, rank: int, weight: float) -> Hit:
-    """The hit with its new score and what each route adds to it."""
+    """The hit with its new score, what each route adds to it, and what the reranker says."""
+    shared = _shared(hit, score, score - weight * judged)
+    said = RouteScore(RERANK, rank, judged, weight * judged)
+    return replace(shared, routes=(*shared.routes, said))
+
+
+def _shared(hit: Hit, score: float, rest: float) -> Hit:
+    """The hit with its new score, of which its routes share the ``rest``."""
     before = [route for route in hit.routes if route.route != RERANK]
     shares = [max(0.0, route.contribution) for route in before]
     total = math.fsum(shares)
     if not 0 < total < math.inf:
         shares, total = [1.0] * len(before), float(len(before))
-    rest = score - weight * judged
-    routes = [
+    routes = tuple(
         replace(route, contribution=rest * share / total)
         for route, share in zip(before, shares, strict=True)
-    ]
-    said = RouteScore(RERANK, rank, judged, weight * judged)
-    return replace(hit, score=score, routes=(*routes, said))
+    )
+    return replace(hit, score=score, routes=routes)

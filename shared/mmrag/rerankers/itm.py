@@ -43,9 +43,11 @@ class ItmReranker(ModelReranker[_Blip]):
 
     It judges pictures by words: a query with a picture is refused. What a record says, its text
     and caption, is judged by ``text``, another reranker for words, and the better of the two
-    counts. Without one a record is judged by its picture alone, and one that has none scores 0: let
-    :func:`mmrag.rerank.rerank_hits` blend in what the search has found, with a weight below 1, or
-    texts never come before pictures. A question over the model's limit (512 tokens) is cut.
+    counts. Without one a record is judged by its picture alone, and one that has none scores 0.
+    That says nothing about it, and :meth:`judges` says so: a search, and
+    :func:`mmrag.rerank.rerank_hits`, leave such a record its evidence. Who calls :meth:`rerank`
+    by itself, as the frameworks' ``CrossModalReranker`` does, gets texts after all pictures: give
+    it a ``text``. A question over the model's limit (512 tokens) is cut.
 
     A candidate that the model fails on counts as not relevant, with a warning that names it, and
     the others keep their scores. A batch that does not fit into memory is halved.
@@ -84,6 +86,10 @@ class ItmReranker(ModelReranker[_Blip]):
         """``image-text matching``, the model, and the reranker of texts if there is one."""
         beside = "" if self.text is None else f" and {self.text.name}"
         return f"image-text matching {self._given}{beside}"
+
+    def judges(self, record: Record) -> bool:
+        """Whether a score of 0 would say anything about the record."""
+        return self.text is not None or record.image is not None
 
     def rerank(
         self, text: str | None, image: ImageInput | None, records: Sequence[Record]
