@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmrag.errors import NotAnIndex, StoreError, StoreLocked
-from mmrag.filters import Eq
+from mmrag.filters import Eq, Exists, Or, Range
 from mmrag.keywords import encode_document
 from mmrag.protocols import FieldQuery, Point, Store
 from mmrag.stores.edge import EdgeStore
@@ -168,7 +168,33 @@ def test_a_filtered_key_is_indexed_once_and_for_good(folder: Path) -> None:
 
 def test_not_every_key_that_is_filtered_on_gets_an_index(folder: Path) -> None:
     store = EdgeStore(folder)
+    keys = {f"key {n}": n for n in range(40)}
+    store.upsert([Point(Record("many", metadata=keys), {"text": np.ones(2, np.float32)}, "w")])
+    for key, n in keys.items():
+        assert store.count(Eq(key, n)) == 1
+    assert len(store._indexed) == 24
+    store.close()
+
+
+def test_a_key_that_no_record_has_gets_no_index(folder: Path) -> None:
+    """Misspelt once each, 24 keys had used up the indexes that the real ones need."""
+    store = EdgeStore(folder)
+    before = store._indexed
     for n in range(40):
         assert store.count(Eq(f"key {n}", 1)) == 0
-    assert len(store._indexed) == 24
+        assert store.count(Exists(f"key {n}") | Eq("also not there", "x")) == 0
+    store.delete_where(Range("nor this", gt=1))
+    assert store._indexed == before
+    assert store.count(Or((*(Eq(f"key {n}", 1) for n in range(40)), Eq("n", 3)))) == 1
+    assert store._indexed == before | {"metadata.n"}
+    store.close()
+
+
+def test_a_key_that_records_have_later_is_indexed_then(folder: Path) -> None:
+    store = EdgeStore(folder)
+    late = Eq("late", "x")
+    assert store.count(late) == 0
+    store.upsert([Point(Record("l", metadata={"late": ["x"]}), {"text": np.ones(2)}, "w")])
+    assert store.count(late) == 1
+    assert "metadata.late" in store._indexed
     store.close()

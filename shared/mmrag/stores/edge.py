@@ -18,6 +18,7 @@ from mmrag.stores.edge_forms import (
     dense_and_sparse,
     footprint,
     having_filter,
+    held_filter,
     named,
     query_vector,
     translate,
@@ -202,13 +203,21 @@ class EdgeStore(EdgeFolder):
 
     def _index_for(self, where: Filter | None) -> None:
         """Create the payload indexes that a filter needs and that are not there yet."""
-        if not missing_indexes(self._indexed, where) or not has_room(self._path):
+        if not self._missing(where) or not has_room(self._path):
             return  # without an index a filter is slow, on a full disk it still works
         with self._writing, self._engine() as shard:
-            missing = missing_indexes(self._indexed, where)
-            for path, kind in missing.items():
+            for path, kind in self._missing(where).items():
                 shard.update(qe.UpdateOperation.create_field_index(path, kind))
             self._indexed = frozenset(shard.info().payload_schema)
+
+    def _missing(self, where: Filter | None) -> dict[str, qe.PayloadSchemaType]:
+        return missing_indexes(self._indexed, where, self._held)
+
+    def _held(self, path: str) -> bool:
+        """Whether a point has something at this path of its payload."""
+        request = qe.ScrollRequest(limit=1, filter=held_filter(path), with_payload=False)
+        with self._engine() as shard:
+            return bool(shard.scroll(request)[0])
 
     def _write(
         self,

@@ -15,7 +15,15 @@ from mmrag.stores.qdrant_filters import FilterTranslator
 from mmrag.stores.vectors import check_query, query_text
 from mmrag.types import Json
 
-__all__ = ["dense_and_sparse", "footprint", "having_filter", "named", "query_vector", "translate"]
+__all__ = [
+    "dense_and_sparse",
+    "footprint",
+    "having_filter",
+    "held_filter",
+    "named",
+    "query_vector",
+    "translate",
+]
 
 # The binding takes a Python bool for the number 1; numpy's it takes for what it is.
 translate = FilterTranslator(qe, qe.RangeFloat, np.bool_)
@@ -53,6 +61,11 @@ def having_filter(where: Filter | None, having: str | None) -> qe.Filter | None:
     if where is not None:
         conditions.append(translate(where))
     return qe.Filter(must=conditions) if conditions else None
+
+
+def held_filter(path: str) -> qe.Filter:
+    """What has a value at a path of the payload."""
+    return qe.Filter(must_not=[qe.FieldCondition(key=path, is_empty=True)])
 
 
 def named(vector: Any) -> dict[str, Any]:

@@ -4,7 +4,8 @@ is indexed when a filter first names it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 import qdrant_edge as qe
 
@@ -20,19 +21,24 @@ _Kind = qe.PayloadSchemaType
 _OWN = {"source": _Kind.Keyword, "modality": _Kind.Keyword, "page": _Kind.Integer}
 
 
-def missing_indexes(known: Iterable[str], where: Filter | None) -> dict[str, _Kind]:
+def missing_indexes(
+    known: Iterable[str], where: Filter | None, held: Callable[[str], bool]
+) -> dict[str, _Kind]:
     """The indexes to create before this filter is used, beside those that are ``known``.
 
     A key has one index, of the kind that its first filter needs; conditions of another kind on
-    the same key stay correct and slow.
+    the same key stay correct and slow. A key that no record has, of whose path ``held`` says so,
+    gets none: a misspelt one would take the place of a real one for good.
     """
-    wanted = {json_path(name): kind for name, kind in _OWN.items()}
+    own = {json_path(name): kind for name, kind in _OWN.items()}
+    wanted = dict(own)
     for key, kind in _uses(where):
         wanted.setdefault(json_path(key), kind)
     # The engine quotes a path only where it must, so paths are compared without their quotes.
     have = {path.replace('"', "") for path in known}
-    missing = [(p, kind) for p, kind in wanted.items() if p.replace('"', "") not in have]
-    return dict(missing[: max(0, _MOST - len(have))])
+    missing = ((p, kind) for p, kind in wanted.items() if p.replace('"', "") not in have)
+    needed = ((p, kind) for p, kind in missing if p in own or held(p))
+    return dict(islice(needed, max(0, _MOST - len(have))))
 
 
 def _uses(where: Filter | None) -> Iterator[tuple[str, _Kind]]:
