@@ -103,16 +103,21 @@ class CrossModalReranker(BaseDocumentCompressor):
         text: str | None = None,
         *,
         image: AnyImage | None = None,
+        top_n: int | None = None,
     ) -> list[Document]:
-        """The best documents for words, a picture, or both together.
+        """The best documents for words, a picture, or both together; ``top_n`` of them, if it is
+        given here.
 
         Raises:
-            InputError: the query is empty, its text is no string, or a document's caption or
-                picture is malformed.
+            InputError: ``top_n`` is less than 1, the query is empty, its text is no string, or a
+                document's caption or picture is malformed.
             SourceError: the query's picture cannot be opened.
         """
         if not (text is None or isinstance(text, str)):
             raise InputError(f"the text of a query is a string, not {type(text).__name__}")
+        kept = self.top_n if top_n is None else top_n
+        if kept < 1:
+            raise InputError(f"top_n is 1 or more, not {kept}")
         words = (text or "").strip() or None
         if words is None and image is None:
             raise InputError("an empty query: give words, a picture, or both")
@@ -127,7 +132,7 @@ class CrossModalReranker(BaseDocumentCompressor):
                 f"{self.reranker.name} gave {len(scores)} scores for {len(documents)} documents"
             )
         order = sorted(range(len(documents)), key=lambda number: -scores[number])
-        return [_scored(documents[n], float(scores[n])) for n in order[: self.top_n]]
+        return [_scored(documents[n], float(scores[n])) for n in order[:kept]]
 
     async def arerank(
         self,
@@ -135,9 +140,10 @@ class CrossModalReranker(BaseDocumentCompressor):
         text: str | None = None,
         *,
         image: AnyImage | None = None,
+        top_n: int | None = None,
     ) -> list[Document]:
         """:meth:`rerank` in a worker thread."""
-        return await asyncio.to_thread(self.rerank, documents, text, image=image)
+        return await asyncio.to_thread(self.rerank, documents, text, image=image, top_n=top_n)
 
 
 def _record(roots: Sequence[Path] | None, document: Document) -> Record:

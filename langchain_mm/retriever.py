@@ -21,6 +21,7 @@ from langchain_mm.filters import DocumentFilter, where_of
 from langchain_mm.images import AnyImage
 from langchain_mm.query import Asked, Query, refuse, text_of, traced
 from langchain_mm.reranker import CrossModalReranker
+from langchain_mm.reranking import Found, depth_of
 from langchain_mm.searching import Searching, checked_index
 from mmrag.errors import InputError
 from mmrag.fusion import Fusion, fusion_named
@@ -53,8 +54,10 @@ class MultimodalRetriever(BaseRetriever):
     Traces get the words and the documents, in which pictures are references. Of a picture in the
     query they get the path or the type as ``mmrag_image`` in the run's metadata, never the bytes.
 
-    With a ``reranker``, the ``k`` documents of the search are put into its order, and a compressor
-    may keep fewer. One that is not a :class:`CrossModalReranker` judges the query's words alone.
+    With a ``reranker``, the best 50 documents of the search, or ``k`` if that is more, are put into
+    its order, and the ``k`` best come back. A compressor may keep fewer, as a
+    :class:`CrossModalReranker` does whose ``top_n`` is set; one that is none judges the query's
+    words alone.
 
     Raises:
         ValueError: a route, a fusion or a filter cannot be understood.
@@ -67,7 +70,7 @@ class MultimodalRetriever(BaseRetriever):
         exclude=True,
         description="An open index, or a MultimodalVectorStore, of which the index is kept.",
     )
-    k: int = Field(default=10, gt=0, le=MAX_LIMIT, description="How many documents are searched.")
+    k: int = Field(default=10, gt=0, le=MAX_LIMIT, description="How many documents are retrieved.")
     routes: Sequence[str] | None = Field(
         default=None,
         description="Names of mmrag.routes.ROUTES; those that a query has no part for are left "
@@ -129,7 +132,7 @@ class MultimodalRetriever(BaseRetriever):
     def _compressor(cls, given: Any) -> BaseDocumentCompressor | None:
         if given is None or isinstance(given, BaseDocumentCompressor):
             return given
-        return CrossModalReranker(reranker=given, top_n=MAX_LIMIT)
+        return CrossModalReranker(reranker=given)
 
     @field_validator("transcriber")
     @classmethod
@@ -196,14 +199,7 @@ class MultimodalRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,
         **asked: Unpack[Asked],
     ) -> list[Document]:
-        parts, documents = self._search(query, asked)
-        reranker = cast("BaseDocumentCompressor | None", self.reranker)
-        if reranker is None or not documents:
-            return documents
-        if isinstance(reranker, CrossModalReranker):
-            return reranker.rerank(documents, parts.text, image=parts.image)
-        callbacks = run_manager.get_child()
-        return list(reranker.compress_documents(documents, parts.words, callbacks))
+        return self._search(query, asked).reranked(self._reranker, run_manager)
 
     async def _aget_relevant_documents(
         self,
@@ -212,16 +208,14 @@ class MultimodalRetriever(BaseRetriever):
         run_manager: AsyncCallbackManagerForRetrieverRun,
         **asked: Unpack[Asked],
     ) -> list[Document]:
-        parts, documents = await asyncio.to_thread(self._search, query, asked)
-        reranker = cast("BaseDocumentCompressor | None", self.reranker)
-        if reranker is None or not documents:
-            return documents
-        if isinstance(reranker, CrossModalReranker):
-            return await reranker.arerank(documents, parts.text, image=parts.image)
-        callbacks = run_manager.get_child()
-        return list(await reranker.acompress_documents(documents, parts.words, callbacks))
+        found = await asyncio.to_thread(self._search, query, asked)
+        return await found.areranked(self._reranker, run_manager)
 
-    def _search(self, text: str, asked: Asked) -> tuple[Query, list[Document]]:
+    @property
+    def _reranker(self) -> BaseDocumentCompressor | None:
+        return cast("BaseDocumentCompressor | None", self.reranker)  # see _compressor
+
+    def _search(self, text: str, asked: Asked) -> Found:
         refuse(asked)
         settings: dict[str, Any] = {
             name: value for name, value in asked.items() if value is not None
@@ -233,15 +227,16 @@ class MultimodalRetriever(BaseRetriever):
         if not routes:
             names = ", ".join(route.name for route in allowed)
             raise InputError(f"none of the retriever's routes takes this query: {names}")
+        k = settings.get("k", self.k)
         hits = cast("MultimodalIndex", self.index).search(
             query.text or None,
             image=query.image,
-            limit=settings.get("k", self.k),
+            limit=depth_of(k, self.reranker),
             where=where_of(settings.get("filter", self.filter)),
             routes=routes,
             fusion=settings.get("fusion", self.fusion),
         )
-        return query, [hit_to_document(hit, self.trace) for hit in hits]
+        return Found(query, [hit_to_document(hit, self.trace) for hit in hits], k)
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """What traces say of a run; nothing else sees a call's picture before the run starts."""

@@ -130,6 +130,10 @@ def test_equals_keep_their_order() -> None:
     expected = [("3", 1.0), ("1", 0.5), ("4", 0.5), ("0", 0.0), ("2", 0.0)]
     assert scored(faked(top_n=9).compress_documents(documents, "a b")) == expected
     assert scored(faked(top_n=2).compress_documents(documents, "a b")) == expected[:2]
+    assert scored(faked(top_n=2).rerank(documents, "a b", top_n=3)) == expected[:3]
+    assert scored(asyncio.run(faked().arerank(documents, "a b", top_n=1))) == expected[:1]
+    with pytest.raises(InputError, match="top_n is 1 or more"):
+        faked().rerank(documents, "a b", top_n=0)
 
 
 class Words(BaseCrossEncoder):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
 from langchain_core.callbacks import BaseCallbackHandler, Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.documents.base import Blob
@@ -370,6 +371,57 @@ def test_langchain_33292_a_reranker_needs_no_other_retriever(
     }
     assert scores == {"red": 0.5, "blue": 0.5, "router": 0.0, "bread": 0.0}
     assert ids(both_ways(plain, "", image=folder / "red.png", k=1)) == ["red"]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MultimodalIndex]:
+    """Sixty texts of which the search likes the short ones, and a reranker the last ones."""
+    encoder = FakeEncoder()
+    folder = tmp_path_factory.mktemp("many")
+    with MultimodalIndex.open(folder, text_encoder=encoder, image_encoder=encoder) as index:
+        index.add([Record(f"{n:02}", "bread " + "and butter " * n) for n in range(60)])
+        yield index
+
+
+class Longest(FakeReranker):
+    """Prefers long texts; ``judged`` are how many it was given."""
+
+    def __init__(self) -> None:
+        self.judged: list[int] = []
+
+    def rerank(self, text: str | None, image: Any, records: Sequence[Record]) -> list[float]:
+        self.judged.append(len(records))
+        return [len(record.text) / 1000 for record in records]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "fewest"),
+    [
+        (lambda longest: longest, 99),
+        (lambda longest: CrossModalReranker(reranker=longest), 99),
+        (lambda longest: CrossModalReranker(reranker=longest, top_n=3), 3),
+        (lambda longest: DocumentCompressorPipeline(transformers=[_all_of(longest)]), 99),
+    ],
+)
+def test_a_reranker_judges_more_than_are_wanted(
+    many: MultimodalIndex, wrap: Callable[[Longest], Any], fewest: int
+) -> None:
+    longest = Longest()
+    retriever = MultimodalRetriever(index=many, k=4, reranker=wrap(longest))
+    candidates = MultimodalRetriever(index=many, k=50).invoke("bread")
+    best = sorted(ids(candidates), reverse=True)
+    assert max(ids(candidates[:4])) < best[3], "the search alone has another order"
+    assert ids(both_ways(retriever, "bread")) == best[: min(4, fewest)]
+    assert ids(both_ways(retriever, "bread", k=7)) == best[: min(7, fewest)]
+    assert len(both_ways(retriever, "bread", k=55)) == min(55, fewest)
+    assert longest.judged == [50, 50, 50, 50, 55, 55]
+    for k in (0, True, 10_001):
+        with pytest.raises(InputError, match="limit is a whole number"):
+            retriever.invoke("bread", k=k)
+
+
+def _all_of(longest: Longest) -> CrossModalReranker:
+    return CrossModalReranker(reranker=longest, top_n=99)
 
 
 class Reversed(BaseDocumentCompressor):
