@@ -59,11 +59,11 @@ class InputError(MmragError, ValueError):
 
 
 class UnknownName(InputError):
-    """A name that is not among the known ones."""
+    """A name that is not among the known ones, which are listed if there is no better ``hint``."""
 
-    def __init__(self, kind: str, name: object, known: object) -> None:
+    def __init__(self, kind: str, name: object, known: object, hint: str = "") -> None:
         names = ", ".join(sorted(map(str, known)))  # type: ignore[call-overload]
-        super().__init__(f"unknown {kind} {name!r}; known: {names}")
+        super().__init__(f"unknown {kind} {name!r}; {hint or f'known: {names}'}")
         self.kind, self.name = kind, name
 
 
@@ -127,13 +127,16 @@ class SpaceMismatch(MmragError):
 
 
 class ModelUnavailable(MmragError):
-    """A model's files are neither on this machine nor to be had."""
+    """A model's files are neither on this machine nor to be had. ``local`` says how a copy on this
+    machine is given instead."""
 
-    def __init__(self, model: str, cache: str, reason: str) -> None:
+    def __init__(
+        self, model: str, cache: str, reason: str, local: str = "the path of a local copy"
+    ) -> None:
         super().__init__(
             f"the model {model!r} is not in the cache ({cache}) and could not be downloaded: "
-            f"{reason}. Connect and try again, or give the path of a local copy. Of encoders, "
-            "'bundled' works offline."
+            f"{reason}. Connect and try again, or give {local}. Of encoders, 'bundled' works "
+            "offline."
         )
         self.model, self.cache = model, cache
 

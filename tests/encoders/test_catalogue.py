@@ -176,6 +176,24 @@ def test_unknown_names_say_which_are_spelled_alike(name: str, says: str) -> None
         load_encoder(name)
 
 
+def test_a_path_says_in_which_forms_it_can_be_given(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName) as caught:
+        load_encoder(str(tmp_path))
+    forms = str(caught.value).rpartition("as one of ")[2].split(", ")
+    assert forms == [
+        f"open_clip:local-dir:{tmp_path}",
+        f"chinese-clip:{tmp_path}",
+        f"sentence-transformers:{tmp_path}",
+        f"onnx:{tmp_path}",
+    ]
+    assert all(named(form).family == form.partition(":")[0] for form in forms)
+    (tmp_path / "b32.pt").touch()
+    with pytest.raises(UnknownName, match=r"it is a file: .*'open_clip:MODEL//.*b32\.pt'"):
+        load_encoder(str(tmp_path / "b32.pt"))
+    with pytest.raises(InputError, match="a folder is open_clip:local-dir:<folder>"):
+        load_encoder(f"open_clip:{tmp_path}")
+
+
 def test_other_names_that_cannot_be_used() -> None:
     with pytest.raises(InputError, match="lacks its weights"):
         load_encoder("open_clip:ViT-B-32")

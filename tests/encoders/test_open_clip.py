@@ -367,6 +367,9 @@ def test_a_hub_out_of_reach_is_one_clear_error(
         OpenClipEncoder(model).encode_texts(["a"], "query")
     for said in (model, str(tmp_path), "could not be reached", "'bundled'"):
         assert said in str(raised.value)
+    assert "'open_clip:local-dir:DIR'" in str(raised.value)
+    assert "'onnx:DIR'" in str(raised.value)
+    assert ("'open_clip:ViT-B-32/FILE'" in str(raised.value)) == (model == "ViT-B-32")
 
 
 @pytest.mark.parametrize(

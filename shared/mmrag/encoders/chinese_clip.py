@@ -194,7 +194,7 @@ def _as_always(model: Any) -> Any:
 def _from_files(name: str) -> tuple[Any, Any]:
     model, processor = _classes()
     local = hub.is_path(name) or hub.cached_only()
-    with hub.loading(name):
+    with hub.loading(name, "a local copy as 'chinese-clip:DIR'"):
         # Of another model's weights transformers takes what fits, and makes the rest up.
         found, said = model.from_pretrained(name, local_files_only=local, output_loading_info=True)
         if missing := sorted(said["missing_keys"]):

@@ -52,9 +52,9 @@ def cached_only() -> bool:
 
 
 @contextmanager
-def loading(model: str) -> Iterator[None]:
+def loading(model: str, local: str = "the path of a local copy") -> Iterator[None]:
     """Turn what the libraries raise over a model that they cannot find or fetch into our errors.
-    Other errors pass.
+    Other errors pass. ``local`` says how a copy on this machine is given instead.
 
     Raises:
         ModelUnavailable: it is neither in the cache nor to be had from the hub.
@@ -81,7 +81,8 @@ def loading(model: str) -> Iterator[None]:
             raise
         from huggingface_hub import constants
 
-        raise ModelUnavailable(model, str(constants.HF_HUB_CACHE), _reason(error)) from error
+        cache = str(constants.HF_HUB_CACHE)
+        raise ModelUnavailable(model, cache, _reason(error), local) from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -41,6 +41,7 @@ _HOMES = {
     "openai": _Home("openai", "OpenAIEncoder", None, False),
     "onnx": _Home("onnx_clip", "OnnxClipEncoder", "OnnxClipEncoder", False),
 }
+_FOLDERS = ("open_clip:local-dir", "chinese-clip", "sentence-transformers", "onnx")
 _OWN_WEIGHTS = ("hf-hub:", "local-dir:")  # of open_clip's names: they bring their own
 
 
@@ -95,14 +96,14 @@ def named(name: str) -> Named:
         return Named(entry.family, entry.model, entry.pretrained)
     family, _, model = name.partition(":")
     if family not in _HOMES or family == "bundled" or not model:
-        raise UnknownName("encoder", name, _like(name))
+        raise UnknownName("encoder", name, _like(name), _hint(name))
     if family != "open_clip" or model.startswith(_OWN_WEIGHTS):
         return Named(family, model)
     model, _, pretrained = model.partition("/")
     if not (model and pretrained):
         raise InputError(
             f"{name!r} lacks its weights: open_clip:<model>/<tag or path>, "
-            "as in open_clip:ViT-B-32/laion2b_s34b_b79k"
+            "as in open_clip:ViT-B-32/laion2b_s34b_b79k; a folder is open_clip:local-dir:<folder>"
         )
     return Named(family, model, pretrained)
 
@@ -179,6 +180,17 @@ def _made(found: Named, pictures: bool, torch: dict[str, Any]) -> Any:
 
 def _torch(device: str, precision: str, batch_size: int | str) -> dict[str, Any]:
     return {"device": device, "precision": precision, "batch_size": batch_size}
+
+
+def _hint(name: str) -> str:
+    """What a path can be meant as, if the name is one of this machine."""
+    path = Path(name).expanduser()
+    if not name or not path.exists():
+        return ""
+    if path.is_file():
+        return f"it is a file: of weights for open_clip that is 'open_clip:MODEL/{name}'"
+    forms = [f"{form}:{name}" for form in _FOLDERS]
+    return f"it is a folder: say what it holds, as one of {', '.join(forms)}"
 
 
 def _like(name: str) -> list[str]:

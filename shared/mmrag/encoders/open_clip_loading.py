@@ -23,6 +23,7 @@ __all__ = ["Parts", "load"]
 
 _FOLDER, _HUB = "local-dir:", "hf-hub:"
 _OF_TRANSFORMERS = {"hf_model_name", "hf_tokenizer_name"}
+_LOCAL = "a local copy as 'open_clip:local-dir:DIR' or, exported, 'onnx:DIR'"
 _switch = threading.Lock()
 
 
@@ -88,8 +89,9 @@ def _lacks_quick_gelu(architecture: str, tag: str) -> bool:
 
 def _from_hub(name: str, tag: str | None, *, quick_gelu: bool) -> Parts:
     label = name if tag is None else f"{name}/{tag}"
+    local = _LOCAL if tag is None else f"{_LOCAL}, its weights as 'open_clip:{name}/FILE'"
     try:
-        with hub.loading(label), _no_vain_questions():
+        with hub.loading(label, local), _no_vain_questions():
             return _made(name, tag, quick_gelu=quick_gelu)
     except (MmragError, OSError):
         raise
@@ -102,7 +104,7 @@ def _from_disk(name: str, checkpoint: str | None) -> Parts:
     try:
         text = _text_config(name)
         if "hf_model_name" in text or (checkpoint and "hf_tokenizer_name" in text):
-            with hub.loading(f"{name} (its tokenizer or the like)"), _no_vain_questions():
+            with hub.loading(f"{name} (its tokenizer or the like)", _LOCAL), _no_vain_questions():
                 return _made(name, checkpoint, quick_gelu=False)
         return _made(name, checkpoint, quick_gelu=False)
     except MmragError:
