@@ -121,6 +121,7 @@ class CrossModalReranker(BaseDocumentCompressor):
         words = (text or "").strip() or None
         if words is None and image is None:
             raise InputError("an empty query: give words, a picture, or both")
+        documents = list(documents)  # also of a generator: they are looked at more than once
         if not documents:
             return []
         with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:

@@ -77,8 +77,8 @@ class CaptionTransformer(BaseDocumentTransformer):
                 "pass a LangChain chat model or an mmrag.protocols.Captioner, "
                 f"not a {type(captioner).__name__}"
             )
-        if concurrency < 1:
-            raise InputError(f"concurrency is 1 or more, not {concurrency}")
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InputError(f"concurrency is 1 or more, not {concurrency!r}")
         if on_error not in ("raise", "skip"):
             raise UnknownName("on_error", on_error, ("raise", "skip"))
         self.captioner: Captioner = captioner
@@ -99,6 +99,7 @@ class CaptionTransformer(BaseDocumentTransformer):
             Exception: what the model's client raises.
         """
         _refuse(kwargs)
+        documents = list(documents)  # also of a generator, as LangChain's lazy_load gives one
         asked = _look(documents)
         if asked.images:
             keys = [key_of(self.captioner, digest) for digest in asked.images]
@@ -113,6 +114,7 @@ class CaptionTransformer(BaseDocumentTransformer):
         """:meth:`transform_documents`, with the captioner's ``acaption`` if it has one, and else in
         threads."""
         _refuse(kwargs)
+        documents = list(documents)
         asked = await asyncio.to_thread(_look, documents)
         if asked.images:
             keys = [key_of(self.captioner, digest) for digest in asked.images]

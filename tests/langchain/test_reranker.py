@@ -136,6 +136,11 @@ def test_equals_keep_their_order() -> None:
         faked().rerank(documents, "a b", top_n=0)
 
 
+def test_documents_may_come_from_a_generator() -> None:
+    given = (Document(text, id=text) for text in "ab")
+    assert ids(faked().compress_documents(given, "b")) == ["b", "a"]  # type: ignore[arg-type]
+
+
 class Words(BaseCrossEncoder):
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
         return [float(query in text) for query, text in text_pairs]

@@ -302,6 +302,13 @@ async def test_what_fails_can_be_skipped(
     assert captions(transformer.transform_documents(three)) == [RED, LIME, BLUE]
 
 
+async def test_documents_may_come_from_a_generator(three: list[Document]) -> None:
+    transformer = CaptionTransformer(FakeCaptioner())
+    expected = transformer.transform_documents(three)
+    assert transformer.transform_documents(each for each in three) == expected  # type: ignore[arg-type]
+    assert await transformer.atransform_documents(each for each in three) == expected  # type: ignore[arg-type]
+
+
 async def test_a_clients_own_error_comes_through(three: list[Document]) -> None:
     error = ConnectionError("the line is dead")
     transformer = CaptionTransformer(Vision(says={"lime": error}))
@@ -330,8 +337,9 @@ def test_wrong_arguments_are_refused(three: list[Document]) -> None:
     for captioner in (None, "gpt-4o", Vision, lambda image: "a text"):
         with pytest.raises(InputError, match="a LangChain chat model or"):
             CaptionTransformer(captioner)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="concurrency is 1 or more, not 0"):
-        CaptionTransformer(Vision(), concurrency=0)
+    for concurrency in (0, "4", 1.5, True, None):
+        with pytest.raises(InputError, match=f"concurrency is 1 or more, not {concurrency!r}"):
+            CaptionTransformer(Vision(), concurrency=concurrency)  # type: ignore[arg-type]
     with pytest.raises(UnknownName, match="known: raise, skip"):
         CaptionTransformer(Vision(), on_error="ignore")  # type: ignore[arg-type]
     transformer = CaptionTransformer(Vision())
