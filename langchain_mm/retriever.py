@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from langchain_core.callbacks import (
@@ -13,12 +12,12 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams, RetrieverLike
+from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
 from typing_extensions import Self, Unpack
 
 from langchain_mm.convert import hit_to_document
 from langchain_mm.filters import DocumentFilter, where_of
-from langchain_mm.images import AnyImage
 from langchain_mm.query import Asked, Query, refuse, text_of, traced
 from langchain_mm.reranker import CrossModalReranker
 from langchain_mm.reranking import Found, depth_of
@@ -165,32 +164,34 @@ class MultimodalRetriever(BaseRetriever):
         self,
         text: str | None = None,
         *,
-        image: AnyImage | None = None,
-        voice: str | Path | None = None,
+        config: RunnableConfig | None = None,
+        **asked: Unpack[Asked],
     ) -> list[Document]:
         """:meth:`invoke` for any part of a query alone.
 
         Args:
             text: words.
-            image: a picture.
-            voice: the path of a recording; what is said in it is added to the words.
+            config: callbacks and the like, as for ``invoke``.
+            asked: ``image``, a picture, and ``voice``, the path of a recording, in which what is
+                said is added to the words; and the settings ``k``, ``routes``, ``fusion`` and
+                ``filter`` of this call.
 
         Raises:
-            InputError: nothing to search for, no route for it, no transcriber for ``voice``, or a
-                wrong type.
+            InputError: nothing to search for, no route for it, no transcriber for ``voice``, a
+                wrong type, or a setting that is out of range or does not exist.
             SourceError: the picture or the recording cannot be opened.
         """
-        return self.invoke(text_of(text or ""), image=image, voice=voice)
+        return self.invoke(text_of(text or ""), config, **asked)
 
     async def aretrieve(
         self,
         text: str | None = None,
         *,
-        image: AnyImage | None = None,
-        voice: str | Path | None = None,
+        config: RunnableConfig | None = None,
+        **asked: Unpack[Asked],
     ) -> list[Document]:
         """:meth:`retrieve` in a worker thread."""
-        return await self.ainvoke(text_of(text or ""), image=image, voice=voice)
+        return await self.ainvoke(text_of(text or ""), config, **asked)
 
     def _get_relevant_documents(
         self,

@@ -286,6 +286,24 @@ def test_a_call_may_say_it_all(retriever: MultimodalRetriever) -> None:
     assert both_ways(retriever, "lake", **nothing) == both_ways(retriever, "lake")
 
 
+async def test_retrieve_takes_the_settings_of_a_call_too(
+    retriever: MultimodalRetriever, folder: Path
+) -> None:
+    asked: dict[str, Any] = {"k": 1, "routes": ["text->text"], "filter": {"lang": "en"}}
+    traced = Traced()
+    config: Any = {"callbacks": [traced], "run_name": "lookup"}
+    (found,) = retriever.retrieve("the lake and bread", fusion="rrf", config=config, **asked)
+    assert (found.id, found.metadata[HIT_KEY]["score"]) == ("blue", 1 / 61)
+    assert await retriever.aretrieve(
+        "the lake and bread", config=config, **asked, fusion="rrf"
+    ) == [found]
+    assert [run.name for run in traced.runs] == ["lookup"] * 2
+    (red,) = retriever.retrieve(image=folder / "red.png", k=1)
+    assert red.id == "red"
+    with pytest.raises(InputError, match="takes no limit"):
+        retriever.retrieve("lake", limit=3)  # type: ignore[call-arg]
+
+
 def test_settings_at_run_time(index: MultimodalIndex, folder: Path) -> None:
     retriever = MultimodalRetriever(index=index, filter={"lang": "en"}).configurable_fields(
         k=ConfigurableField(id="k"), filter=ConfigurableField(id="filter")
