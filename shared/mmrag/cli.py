@@ -225,7 +225,9 @@ def info(kb: Kb, as_json: Json = False) -> None:
         out.print(f"  {'encoder':<9}{field:<12}{space}")
     for use, name in known.names.items():
         out.print(f"  {'named':<9}{use:<12}{escape(name)}")
-    for failure in known.failed:
+    if known.failed is None:
+        out.print("  the journal is damaged: failures are not known until the next 'mmrag index'")
+    for failure in known.failed or ():
         out.print(f"  failed   {escape(visible(failure.source))}: {failure.error}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrag.journal import Failure, Journal
+from mmrag.journal import Failure, Journal, JournalDamaged
 from mmrag.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ __all__ = ["Info", "info"]
 @dataclass(frozen=True, slots=True)
 class Info:
     """What an index holds. ``bytes`` is the room that its folder takes on the disk; ``names`` are
-    those of the encoders, if the command made the index with others than the bundled one."""
+    those of the encoders, if the command made the index with others than the bundled one;
+    ``failed`` is None if the journal is damaged, which the next run of ingestion makes anew."""
 
     records: int
     modalities: dict[str, int]
@@ -27,7 +28,7 @@ class Info:
     encoders: dict[str, str]
     names: dict[str, str]
     bytes: int
-    failed: list[Failure]
+    failed: list[Failure] | None
 
 
 def info(index: MultimodalIndex) -> Info:
@@ -49,11 +50,14 @@ def _names(index: MultimodalIndex) -> dict[str, str]:
     return {} if saved is None else Manifest.parse(saved).encoders
 
 
-def _failed(index: MultimodalIndex) -> list[Failure]:
+def _failed(index: MultimodalIndex) -> list[Failure] | None:
     if index.folder is None or not (index.folder / "journal.sqlite").exists():
         return []
-    with closing(Journal(index.folder / "journal.sqlite")) as journal:
-        return journal.failures()
+    try:
+        with closing(Journal(index.folder / "journal.sqlite")) as journal:
+            return journal.failures()
+    except JournalDamaged:
+        return None
 
 
 def _room(path: Path) -> int:

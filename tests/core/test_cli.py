@@ -136,6 +136,21 @@ def test_info(kb: Path) -> None:
     assert "mmrag-bundled-1" in mmrag("info", "--kb", kb).stdout
 
 
+def test_info_without_its_journal(docs: Path, kb: Path, tmp_path: Path) -> None:
+    """Cut short by a full disk, say: what is in the index is known all the same."""
+    shutil.copytree(kb, tmp_path / "kb")
+    journal = tmp_path / "kb" / "journal.sqlite"
+    journal.write_bytes(journal.read_bytes()[:6000])
+    known = answer("info", "--kb", tmp_path / "kb")
+    assert known["records"] == answer("info", "--kb", kb)["records"]
+    assert known["failed"] is None
+    assert "until the next 'mmrag index'" in mmrag("info", "--kb", tmp_path / "kb").stdout
+    mmrag("index", "docs", "--kb", tmp_path / "kb", cwd=docs)
+    assert [f["source"] for f in answer("info", "--kb", tmp_path / "kb")["failed"]] == [
+        "docs/broken.png"
+    ]
+
+
 def test_status_1_when_nothing_could_be_indexed(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     done = mmrag("index", tmp_path / "empty.txt", "--kb", tmp_path / "kb")
