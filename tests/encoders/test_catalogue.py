@@ -217,6 +217,11 @@ def test_a_remembered_name_means_the_same_in_any_folder(
     )
     assert str(named("open_clip:local-dir:model")) == f"open_clip:local-dir:{tmp_path / 'model'}"
     assert str(named("open_clip:ViT-B-32/b32.pt")) == f"open_clip:ViT-B-32/{tmp_path / 'b32.pt'}"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(named("onnx:~/model")) == f"onnx:{tmp_path / 'model'}"
+    assert str(named("open_clip:local-dir:~/model")) == f"open_clip:local-dir:{tmp_path / 'model'}"
+    assert str(named("open_clip:ViT-B-32/~/b32.pt")) == f"open_clip:ViT-B-32/{tmp_path / 'b32.pt'}"
+    assert str(named("chinese-clip:~nobody-at-all/x")) == "chinese-clip:~nobody-at-all/x"
     assert str(named("openai:model")) == "openai:model"
     assert str(named("sentence-transformers:BAAI/bge-m3")) == "bge-m3"
 

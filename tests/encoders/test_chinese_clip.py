@@ -168,6 +168,13 @@ def test_the_middle_of_a_very_long_picture_is_what_transformers_sees(tmp_path: P
     np.testing.assert_allclose(ours, theirs, atol=0.05)
 
 
+def test_a_folder_at_home(
+    encoder: ChineseClipEncoder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert ChineseClipEncoder(f"~/{folder.name}").space == encoder.space
+
+
 def test_a_ready_model_and_its_folder_are_one_space(
     encoder: ChineseClipEncoder, reference: tuple[Any, Any]
 ) -> None:

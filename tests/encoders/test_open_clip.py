@@ -318,6 +318,15 @@ def test_a_name_with_a_checkpoint_or_with_a_tag(registered: Path) -> None:
     assert cosines(encode_images(by_tag, pictures()), theirs).min() >= 0.99999
 
 
+def test_a_checkpoint_and_a_folder_at_home(
+    registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_path = OpenClipEncoder("tiny", registered)
+    monkeypatch.setenv("HOME", str(registered.parent))
+    assert OpenClipEncoder("tiny", f"~/{registered.name}").space == by_path.space
+    assert OpenClipEncoder("local-dir:~").space == by_path.space
+
+
 def test_weights_that_want_quick_gelu_get_it_and_a_warning(registered: Path) -> None:
     plain = OpenClipEncoder("tiny", "openai", precision="fp32")
     with pytest.warns(QuickGeluWarning, match="as 'tiny-quickgelu'"):

@@ -330,6 +330,13 @@ def test_other_weights_prompts_or_pooling_are_another_space(
     assert bge.space.dim == 32
 
 
+def test_a_folder_at_home(
+    folders: Path, bge: SentenceTransformerEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folders))
+    assert SentenceTransformerEncoder("~/bge-small-zh-v1.5").space == bge.space
+
+
 def test_a_ready_model_is_the_same_space_as_its_folder_even_when_it_was_used(
     folders: Path,
 ) -> None:

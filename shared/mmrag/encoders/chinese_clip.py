@@ -193,6 +193,7 @@ def _as_always(model: Any) -> Any:
 
 def _from_files(name: str) -> tuple[Any, Any]:
     model, processor = _classes()
+    name = hub.expanded(name)
     local = hub.is_path(name) or hub.cached_only()
     with hub.loading(name, "a local copy as 'chinese-clip:DIR'"):
         # Of another model's weights transformers takes what fits, and makes the rest up.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmrag.errors import InputError, MmragError, ModelUnavailable
 
-__all__ = ["cached_only", "is_path", "loading"]
+__all__ = ["cached_only", "expanded", "is_path", "loading"]
 
 _PATIENCE = 5.0  # seconds that the hub has to give any answer at all
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE}
 _DOWNLOADERS = {"huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests"}
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of its ``~``; any other name as it is."""
+    return os.path.expanduser(path)  # noqa: PTH111  # pathlib's raises if there is no such user
 
 
 def is_path(model: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mmrag.encoders.catalogue import CATALOGUE
+from mmrag.encoders.hub import expanded
 from mmrag.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ class Named:
         return f"{here.family}:{here.model}{weights}"
 
     def _absolute(self) -> Named:
-        if self.pretrained and Path(self.pretrained).is_file():
-            return replace(self, pretrained=str(Path(self.pretrained).absolute()))
+        weights = Path(expanded(self.pretrained or ""))
+        if weights.is_file():
+            return replace(self, pretrained=str(weights.absolute()))
         prefix, folder = "", self.model
         if folder.startswith("local-dir:"):
             prefix, folder = "local-dir:", folder.removeprefix("local-dir:")
-        path = Path(folder).expanduser()
+        path = Path(expanded(folder))
         if self.family == "onnx" or (self.family != "openai" and path.exists()):
             return replace(self, model=f"{prefix}{path.absolute()}")
         return self
@@ -184,7 +186,7 @@ def _torch(device: str, precision: str, batch_size: int | str) -> dict[str, Any]
 
 def _hint(name: str) -> str:
     """What a path can be meant as, if the name is one of this machine."""
-    path = Path(name).expanduser()
+    path = Path(expanded(name))
     if not name or not path.exists():
         return ""
     if path.is_file():

@@ -41,13 +41,15 @@ def load(name: str, pretrained: str) -> Parts:
     if name.startswith(_HUB):
         return _from_hub(name, None, quick_gelu=False)
     if name.startswith(_FOLDER):
-        if not Path(name.removeprefix(_FOLDER)).is_dir():
-            raise InputError(f"there is no folder {name.removeprefix(_FOLDER)!r}")
-        return _from_disk(name, None)
+        folder = hub.expanded(name.removeprefix(_FOLDER))
+        if not Path(folder).is_dir():
+            raise InputError(f"there is no folder {folder!r}")
+        return _from_disk(_FOLDER + folder, None)
     architecture = name.replace("/", "-")
     _check_name(name, architecture)
-    if Path(pretrained).is_file():
-        return _from_disk(architecture, pretrained)
+    checkpoint = hub.expanded(pretrained)
+    if Path(checkpoint).is_file():
+        return _from_disk(architecture, checkpoint)
     quick_gelu = _lacks_quick_gelu(architecture, pretrained)
     return _from_hub(architecture, pretrained, quick_gelu=quick_gelu)
 

@@ -170,6 +170,7 @@ def _run(
 
 def _from_files(name: str) -> Any:
     kind = _kind()
+    name = hub.expanded(name)
     local = hub.is_path(name) or hub.cached_only()
     with hub.loading(name, "a local copy as 'sentence-transformers:DIR'"):
         return kind(name, device="cpu", local_files_only=local)
