@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeGuard
 
-from mmrag.captioners.base import PartialCaption, PictureRefused, caption_each
+from mmrag.captioners.base import PartialCaption, PictureRefused, caption_each, usage_by
 from mmrag.encode import Prepared
 from mmrag.errors import ServiceError
 from mmrag.filters import And, Eq, Filter, Where, parse_filter
 from mmrag.journal import Failure
+from mmrag.openai_wire import Usage
 from mmrag.pipeline import batched
 from mmrag.protocols import Captioner
 from mmrag.report import Progress, Status
@@ -39,12 +40,14 @@ log = logging.getLogger("mmrag")
 
 @dataclass(slots=True)
 class CaptionReport:
-    """What a run did, counted in records with a picture. ``kept`` had a caption already."""
+    """What a run did, counted in records with a picture. ``kept`` had a caption already; ``usage``
+    is what was asked of a model meanwhile."""
 
     captioned: int = 0
     kept: int = 0
     failed: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
 
 def caption_index(
@@ -69,7 +72,7 @@ def caption_index(
         StoreError: the index cannot be written.
         ServiceError: the model cannot be reached at all. What other parts made meanwhile is kept.
     """
-    started, report = time.monotonic(), CaptionReport()
+    started, before, report = time.monotonic(), usage_by(captioner), CaptionReport()
     pictured: Filter = Eq("modality", "image")
     asked = parse_filter(where)
     condition = pictured if asked is None else And((pictured, asked))
@@ -102,6 +105,7 @@ def caption_index(
         if progress is not None:
             progress(Status(done, total, report.captioned, len(report.failed)))
     report.seconds = round(time.monotonic() - started, 3)
+    report.usage = usage_by(captioner) - before
     return report
 
 

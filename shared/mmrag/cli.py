@@ -14,7 +14,15 @@ from rich.text import Text
 
 from mmrag import cli_ask, cli_caption, cli_eval
 from mmrag._version import __version__
-from mmrag.cli_caption import CaptionLanguage, CaptionNames, VlmName, VlmUrl
+from mmrag.cli_caption import (
+    CaptionLanguage,
+    CaptionNames,
+    VlmConcurrency,
+    VlmName,
+    VlmOptions,
+    VlmRate,
+    VlmUrl,
+)
 from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
 from mmrag.cli_output import (
     err,
@@ -114,13 +122,16 @@ def index_files(
     caption: CaptionNames = None,
     vlm: VlmName = None,
     vlm_url: VlmUrl = None,
+    vlm_rate: VlmRate = None,
+    vlm_concurrency: VlmConcurrency = None,
     caption_language: CaptionLanguage = None,
     as_json: Json = False,
 ) -> None:
     """Index files and folders, or bring the index up to date with them."""
     from mmrag.ingest import ingest
 
-    captioner = cli_caption.captioner_asked(caption, vlm, vlm_url, caption_language)
+    options = VlmOptions(vlm, vlm_url, caption_language, vlm_rate, vlm_concurrency)
+    captioner = cli_caption.captioner_asked(caption, options)
     captions = None
     with opened(kb, create=True, image=encoder, text=text_encoder) as index:
         with progress() as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +16,22 @@ from mmrag.display_text import visible
 from mmrag.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mmrag.captioners.composed import Composed
     from mmrag.captioners.vlm import VlmCaptioner
     from mmrag.captioning import CaptionReport
     from mmrag.index import MultimodalIndex
+    from mmrag.openai_wire import Usage
     from mmrag.types import Caption
 
 __all__ = [
     "CaptionLanguage",
     "CaptionNames",
+    "VlmConcurrency",
     "VlmName",
+    "VlmOptions",
+    "VlmRate",
     "VlmUrl",
     "add_captions",
     "captioner_asked",
@@ -38,6 +45,7 @@ CACHE = "captions.sqlite"
 
 _KEYS = ("MMRAG_API_KEY", "OPENAI_API_KEY")
 _FAILED = 1
+CONCURRENCY = 4
 
 CaptionNames = Annotated[
     str | None,
@@ -61,6 +69,20 @@ VlmUrl = Annotated[
         "OpenAI's. Its key, if it needs one, is taken from MMRAG_API_KEY or OPENAI_API_KEY.",
     ),
 ]
+VlmRate = Annotated[
+    float | None,
+    typer.Option(
+        "--vlm-rate", metavar="NUMBER", help="Requests a minute to it at most; else no limit."
+    ),
+]
+VlmConcurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--vlm-concurrency",
+        metavar="NUMBER",
+        help="How many pictures it is asked about at once: 4.",
+    ),
+]
 CaptionLanguage = Annotated[
     str | None,
     typer.Option(
@@ -77,19 +99,26 @@ def register(app: typer.Typer) -> None:
     app.command()(caption)
 
 
-def captioner_asked(
-    names: str | None, model: str | None, url: str | None, language: str | None
-) -> Composed | None:
+@dataclass(frozen=True, slots=True)
+class VlmOptions:
+    """What the options say of the vision model; None where they do not."""
+
+    model: str | None = None
+    url: str | None = None
+    language: str | None = None
+    rate: float | None = None
+    concurrency: int | None = None
+
+
+def captioner_asked(names: str | None, vlm: VlmOptions) -> Composed | None:
     """:func:`captioner_named`, and None if there are no names."""
     if names is not None:
-        return captioner_named(names, model, url, language)
-    _no_vlm(model, url, language)
+        return captioner_named(names, vlm)
+    _no_vlm(vlm)
     return None
 
 
-def captioner_named(
-    names: str, model: str | None, url: str | None, language: str | None
-) -> Composed:
+def captioner_named(names: str, vlm: VlmOptions) -> Composed:
     """What the options ask for. Nothing is loaded or asked yet.
 
     Raises:
@@ -99,31 +128,37 @@ def captioner_named(
     """
     from mmrag.captioners.composed import Composed, parse_captioners
 
-    vlm = None
-    if "vlm" in (name.strip().lower() for name in names.split(",")):
-        vlm = _vlm(model, url, language or "auto")
-    else:
-        _no_vlm(model, url, language)
-    made = parse_captioners(names, vlm=vlm)
+    asked = "vlm" in (name.strip().lower() for name in names.split(","))
+    if not asked:
+        _no_vlm(vlm)
+    made = parse_captioners(names, vlm=_vlm(vlm) if asked else None)
     return made if isinstance(made, Composed) else Composed([made])
 
 
-def _no_vlm(*options: str | None) -> None:
-    if any(option is not None for option in options):
+def _no_vlm(options: VlmOptions) -> None:
+    if options != VlmOptions():
         raise InputError(
-            "--vlm, --vlm-url and --caption-language are for the captioner 'vlm': name it too"
+            "--vlm, --vlm-url, --vlm-rate, --vlm-concurrency and --caption-language are for the "
+            "captioner 'vlm': name it too"
         )
 
 
-def _vlm(model: str | None, url: str | None, language: str) -> VlmCaptioner:
+def _vlm(options: VlmOptions) -> VlmCaptioner:
     from mmrag.captioners.vlm import VlmCaptioner
 
-    if model is None:
+    if options.model is None:
         raise InputError("'vlm' needs a vision model: give --vlm MODEL")
     key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), None)
-    if key is None and url is None:
+    if key is None and options.url is None:
         raise InputError(f"OpenAI wants a key: set {_KEYS[0]} or {_KEYS[1]}, or give --vlm-url")
-    return VlmCaptioner(model, base_url=url, api_key=key, language=language)
+    return VlmCaptioner(
+        options.model,
+        base_url=options.url,
+        api_key=key,
+        language=options.language or "auto",
+        requests_per_minute=options.rate,
+        concurrency=CONCURRENCY if options.concurrency is None else options.concurrency,
+    )
 
 
 def add_captions(index: MultimodalIndex, captioner: Composed) -> CaptionReport:
@@ -152,6 +187,7 @@ def print_captions(report: CaptionReport) -> None:
     )
     for failure in report.failed:
         _print_failure(failure.source, failure.error, failure.message)
+    _print_usage(report.usage, out)
 
 
 def caption(
@@ -165,11 +201,14 @@ def caption(
     ] = "ocr,tags",
     vlm: VlmName = None,
     vlm_url: VlmUrl = None,
+    vlm_rate: VlmRate = None,
+    vlm_concurrency: VlmConcurrency = None,
     language: CaptionLanguage = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe pictures, and print what is said of them."""
-    captioner = captioner_named(names, vlm, vlm_url, language)
+    options = VlmOptions(vlm, vlm_url, language, vlm_rate, vlm_concurrency)
+    captioner = captioner_named(names, options)
     made = 0
     listed = []
     for file, outcome in zip(files, captioner.caption_each(files), strict=True):
@@ -185,6 +224,7 @@ def caption(
                 out.print(Text.assemble((f"  {label:<10}", "dim"), visible(said)))
     if as_json:
         print_json(listed)
+    _print_usage(captioner.usage, err if as_json else out)
     if not made:
         raise typer.Exit(_FAILED)
 
@@ -214,6 +254,16 @@ def _json(file: Path, outcome: Caption | Exception) -> dict[str, Any]:
         error = {"error": type(outcome).__name__, "message": str(outcome)}
         return {"source": str(file), "caption": None, **error}
     return {"source": str(file), "caption": caption_to_dict(outcome)}
+
+
+def _print_usage(usage: Usage, where: Console) -> None:
+    """What a vision model was asked, if one was."""
+    if not usage.requests:
+        return
+    times = "once" if usage.requests == 1 else f"{usage.requests:,} times"
+    tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} tokens out"
+    counted = usage.prompt_tokens + usage.completion_tokens > 0
+    where.print(f"asked {times}: {tokens if counted else 'it does not say how many tokens'}")
 
 
 def _print_failure(source: str, error: str, message: str) -> None:

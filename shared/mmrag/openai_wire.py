@@ -47,6 +47,13 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.requests - other.requests,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+        )
+
     def cost(self, prompt_price: float, completion_price: float) -> float:
         """The price of it, from the prices of a million tokens each way.
 

@@ -28,6 +28,7 @@ from mmrag.errors import (
 )
 from mmrag.identity import digest_of
 from mmrag.media import ImageInput
+from mmrag.openai_wire import Usage
 from mmrag.protocols import Captioner
 from mmrag.testing import FakeCaptioner
 from mmrag.types import Caption, TextLine
@@ -117,6 +118,19 @@ def test_a_second_run_asks_only_the_part_that_failed(cache: CaptionCache) -> Non
     assert both.caption([RED]) == [merged([OCR, VLM])]
     assert both.caption([RED]) == [merged([OCR, VLM])]
     assert (ocr.asked, vlm.asked) == (1, 2)
+
+
+def test_what_the_parts_ask_of_models_is_summed_up(cache: CaptionCache) -> None:
+    class Counted(Scripted):
+        @property
+        def usage(self) -> Usage:
+            return Usage(self.asked, 10 * self.asked, self.asked)
+
+    parts = [Counted("a", VLM), CachedCaptioner(Counted("b", VLM), cache), Scripted("c", OCR)]
+    both = Composed([*parts, FakeCaptioner()])
+    assert both.usage == Usage()
+    both.caption([RED, BLUE, RED])
+    assert both.usage == Usage(5, 50, 5)
 
 
 def test_any_captioner_gives_outcomes() -> None:

@@ -22,6 +22,7 @@ pytest.importorskip("rapidocr")
 pytest.importorskip("openai")
 
 from mmrag import cli
+from mmrag.captioners.vlm import VlmCaptioner
 from mmrag.cli_output import print_hit
 from mmrag.index import MultimodalIndex
 from mmrag.types import Hit, Record, RouteScore
@@ -32,6 +33,7 @@ from .test_asking import completion, reply, wire
 
 pytestmark = pytest.mark.usefixtures("loopback")
 SIGN = (400, 120)  # its size in pixels
+VLM = ("--vlm", "m", "--vlm-url", "http://127.0.0.1:1/v1")
 COLOURS = ("red", "green", "blue", "white", "black", "cyan", "magenta", "yellow", "brown", "pink")
 
 
@@ -87,7 +89,7 @@ def test_a_second_run_keeps_the_captions_and_the_json_says_so(run: Run) -> None:
     assert "captions" not in plain_keys
     report = json.loads(run("index", "docs", "--kb", "kb", "--caption", "OCR", "--json").out)
     assert set(report) == plain_keys | {"captions"}
-    assert set(report["captions"]) == {"captioned", "kept", "failed", "seconds"}
+    assert set(report["captions"]) == {"captioned", "kept", "failed", "seconds", "usage"}
     assert (report["captions"]["captioned"], report["captions"]["kept"]) == (2, 0)
     report = json.loads(run("index", "docs", "--kb", "kb", "--caption", "ocr", "--json").out)
     assert (report["captions"]["captioned"], report["captions"]["kept"]) == (0, 2)
@@ -157,9 +159,47 @@ def test_the_language_and_the_key_reach_the_model(
     with wire(reply(completion(GOOD))) as prepared:  # in English, also when asked again
         done = run(*args, "--vlm-url", prepared.url)
         assert prepared.keys == ["Bearer first-choice"] * 2
-    assert (done.status, done.out) == (1, "")
+    said = "asked 2 times: it does not say how many tokens\n"
+    assert (done.status, done.out) == (1, said)
     assert "AnswerError" in done.err
     assert "choice" not in done.err
+
+
+def test_the_tokens_are_totalled(run: Run) -> None:
+    said = "asked 2 times: 2 tokens in, 2 tokens out"
+    with chat_server(GOOD) as server:
+        vlm = ("vlm,ocr", "--vlm", "m", "--vlm-url", server.url)
+        done = run("index", "docs", "--kb", "kb", "--caption", *vlm)
+        assert done.out.splitlines()[-1] == said
+        done = run("index", "docs", "--kb", "kb", "--caption", *vlm)
+        assert "asked" not in done.out
+        report = json.loads(run("index", "docs", "--kb", "b", "--caption", *vlm, "--json").out)
+        usage = {"requests": 2, "prompt_tokens": 2, "completion_tokens": 2}
+        assert report["captions"]["usage"] == usage
+        done = run("caption", "docs/sign.png", "docs/cat.jpg", "--with", *vlm)
+        assert (done.out.splitlines()[-1], done.err) == (said, "")
+        done = run("caption", "docs/sign.png", "docs/cat.jpg", "--with", *vlm, "--json")
+        assert len(json.loads(done.out)) == 2  # one a picture
+        assert done.err.splitlines() == [said]
+
+
+def test_the_pace_is_an_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    init = VlmCaptioner.__init__
+
+    def watched(self: VlmCaptioner, model: str, **options: Any) -> None:
+        made.append(options)
+        init(self, model, **options)
+
+    monkeypatch.setattr(VlmCaptioner, "__init__", watched)
+    pace = ("--vlm-rate", "6000", "--vlm-concurrency", "2")
+    with chat_server(GOOD) as server:
+        vlm = ("vlm", "--vlm", "m", "--vlm-url", server.url)
+        assert run("index", "docs", "--kb", "kb", "--caption", *vlm, *pace).status == 0
+        assert run("caption", "docs/sign.png", "--with", *vlm, *pace).status == 0
+        assert run("caption", "docs/sign.png", "--with", *vlm).status == 0
+    told = [(options["requests_per_minute"], options["concurrency"]) for options in made]
+    assert told == [(6000, 2), (6000, 2), (None, 4)]
 
 
 def test_caption_prints_what_each_picture_says(run: Run) -> None:
@@ -176,7 +216,7 @@ def test_every_part_of_a_caption_is_printed(run: Run) -> None:
         vlm = ("--with", "vlm", "--vlm", "m", "--vlm-url", server.url)
         done = run("caption", "docs/sign.png", *vlm)
     assert [line.split(maxsplit=1)[0] for line in done.out.splitlines()[1:]] == [
-        *("brief", "detailed", "keywords", "text", "data", "2021:")
+        *("brief", "detailed", "keywords", "text", "data", "2021:", "asked")
     ]
     assert "2020: 1.50" in done.out
 
@@ -225,6 +265,11 @@ def test_files_that_are_no_pictures(run: Run, tmp_path: Path) -> None:
         (["--caption", "ocr", "--vlm", "m"], "name it too"),
         (["--vlm-url", "http://x/v1"], "name it too"),
         (["--caption", "ocr", "--caption-language", "zh"], "name it too"),
+        (["--caption", "ocr", "--vlm-rate", "5"], "name it too"),
+        (["--vlm-concurrency", "5"], "name it too"),
+        (["--caption", "vlm", *VLM, "--vlm-rate", "0"], "requests_per_minute is above 0"),
+        (["--caption", "vlm", *VLM, "--vlm-rate", "nan"], "requests_per_minute is above 0"),
+        (["--caption", "vlm", *VLM, "--vlm-concurrency", "0"], "concurrency are 1 or more"),
     ],
 )
 def test_wrong_options_leave_no_index_behind(

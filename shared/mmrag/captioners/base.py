@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from mmrag.errors import AnswerError, InputError, ServiceError, SourceError
 from mmrag.identity import reference_to
 from mmrag.media import ImageInput
+from mmrag.openai_wire import Usage
 from mmrag.protocols import Captioner
 from mmrag.types import Caption
 
@@ -21,6 +22,7 @@ __all__ = [
     "PictureRefused",
     "caption_each",
     "caption_one",
+    "usage_by",
 ]
 
 
@@ -117,6 +119,12 @@ def caption_one(captioner: Captioner, image: ImageInput) -> Caption:
     if len(made) != 1:
         raise AnswerError(f"{captioner.name} made {len(made)} captions of one picture")
     return made[0]
+
+
+def usage_by(captioner: Captioner) -> Usage:
+    """What a captioner has asked of a model so far; nothing, where it does not say."""
+    said = getattr(captioner, "usage", None)
+    return said if isinstance(said, Usage) else Usage()
 
 
 def _in_order(captioner: OneByOne, images: Iterable[ImageInput]) -> Iterator[Caption | Exception]:

@@ -10,11 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmrag.captioners.base import OneByOne, caption_one
+from mmrag.captioners.base import OneByOne, caption_one, usage_by
 from mmrag.errors import DiskFull, InputError, StoreError
 from mmrag.identity import digest_of
 from mmrag.media import ImageInput
 from mmrag.metadata import CAPTION_KEY, caption_of, caption_to_dict
+from mmrag.openai_wire import Usage
 from mmrag.protocols import Captioner
 from mmrag.types import Caption
 
@@ -175,6 +176,11 @@ class CachedCaptioner(OneByOne):
     def name(self) -> str:
         """The captioner's own."""
         return self.captioner.name
+
+    @property
+    def usage(self) -> Usage:
+        """What the captioner has asked so far: what the cache has costs nothing."""
+        return usage_by(self.captioner)
 
     def one(self, image: ImageInput) -> Caption:
         """The caption from the cache, or else from the captioner. Raises what that raises."""

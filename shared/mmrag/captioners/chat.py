@@ -39,7 +39,7 @@ _ADVICE = {
     402: "check the account",
     403: "this key may not use the model",
     404: "check the model's name, and that base_url ends where the API begins, as in /v1",
-    429: "wait, or set requests_per_minute",
+    429: "wait, or set requests_per_minute (--vlm-rate)",
 }
 
 

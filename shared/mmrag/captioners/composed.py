@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from mmrag.captioners.base import OneByOne, PartialCaption, caption_one
+from mmrag.captioners.base import OneByOne, PartialCaption, caption_one, usage_by
 from mmrag.errors import InputError, SourceError, UnknownName
 from mmrag.media import ImageInput
+from mmrag.openai_wire import Usage
 from mmrag.protocols import Captioner
 from mmrag.types import Caption
 
@@ -49,6 +50,11 @@ class Composed(OneByOne):
     def name(self) -> str:
         """The names of the parts."""
         return " + ".join(part.name for part in self.parts)
+
+    @property
+    def usage(self) -> Usage:
+        """Requests and tokens of all parts so far."""
+        return sum(map(usage_by, self.parts), Usage())
 
     def one(self, image: ImageInput) -> Caption:
         """What all parts say of one picture.

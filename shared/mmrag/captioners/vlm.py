@@ -82,7 +82,7 @@ class VlmCaptioner(OneByOne):
             raise InputError(
                 "size and concurrency are 1 or more, timeout is above 0, max_retries 0 or more"
             )
-        if requests_per_minute is not None and requests_per_minute <= 0:
+        if requests_per_minute is not None and not requests_per_minute > 0:
             raise InputError("requests_per_minute is above 0, or None for no limit")
         self.model, self.language, self.size = model, language, size
         self.concurrency = concurrency
