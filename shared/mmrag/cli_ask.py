@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_KEYS = ("MMRAG_API_KEY", "OPENAI_API_KEY")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
@@ -41,7 +38,8 @@ def ask(
         typer.Option(
             metavar="URL",
             help="Where the model's OpenAI-compatible API begins: http://localhost:11434/v1. Its "
-            "key, if it needs one, is taken from MMRAG_API_KEY or OPENAI_API_KEY.",
+            "key, if it needs one, is taken from MMRAG_API_KEY, that of OpenAI's own also from "
+            "OPENAI_API_KEY.",
         ),
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="What the service calls the model.")],
@@ -56,9 +54,9 @@ def ask(
     from mmrag.asking import answer
     from mmrag.neighbours import with_neighbours
     from mmrag.openai_chat import OpenAIChat
+    from mmrag.openai_wire import environment_key
 
-    key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), None)
-    chat = OpenAIChat(model, base_url=llm, api_key=key)
+    chat = OpenAIChat(model, base_url=llm, api_key=environment_key(llm))
     with opened(kb) as index:
         hits = index.search(question, image=image, limit=limit)
         records = with_neighbours(index, hits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,6 @@ __all__ = [
 CACHE = "captions.sqlite"
 """The file in an index's folder that keeps each caption from the moment that it is made."""
 
-_KEYS = ("MMRAG_API_KEY", "OPENAI_API_KEY")
 _FAILED = 1
 CONCURRENCY = 4
 
@@ -66,7 +64,8 @@ VlmUrl = Annotated[
         "--vlm-url",
         metavar="URL",
         help="Where its OpenAI-compatible API begins: http://localhost:11434/v1; else it is "
-        "OpenAI's. Its key, if it needs one, is taken from MMRAG_API_KEY or OPENAI_API_KEY.",
+        "OpenAI's. Its key, if it needs one, is taken from MMRAG_API_KEY, that of OpenAI's own "
+        "also from OPENAI_API_KEY.",
     ),
 ]
 VlmRate = Annotated[
@@ -145,12 +144,15 @@ def _no_vlm(options: VlmOptions) -> None:
 
 def _vlm(options: VlmOptions) -> VlmCaptioner:
     from mmrag.captioners.vlm import VlmCaptioner
+    from mmrag.openai_wire import environment_key
 
     if options.model is None:
         raise InputError("'vlm' needs a vision model: give --vlm MODEL")
-    key = next((os.environ[name] for name in _KEYS if os.environ.get(name)), None)
+    key = environment_key(options.url)
     if key is None and options.url is None:
-        raise InputError(f"OpenAI wants a key: set {_KEYS[0]} or {_KEYS[1]}, or give --vlm-url")
+        raise InputError(
+            "OpenAI wants a key: set MMRAG_API_KEY or OPENAI_API_KEY, or give --vlm-url"
+        )
     return VlmCaptioner(
         options.model,
         base_url=options.url,

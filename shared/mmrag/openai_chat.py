@@ -32,7 +32,7 @@ TIMEOUT = 120.0
 RETRIES = 2
 MOST_BYTES = 8 * 2**20  # of an answer
 _ADVICE = {
-    401: "check the key",
+    401: "check the key, which the command takes from MMRAG_API_KEY",
     403: "this key may not use the model",
     404: "check the model's name, and that the address ends where the API begins, as in /v1",
     413: "send less: a smaller Budget, or a lower limit",

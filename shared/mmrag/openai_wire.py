@@ -3,6 +3,7 @@ captions and for answers."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ __all__ = [
     "cleaned",
     "connected",
     "dict_of",
+    "environment_key",
     "part_of",
     "said_of",
     "status_of",
@@ -29,6 +31,7 @@ __all__ = [
 
 _LONGEST = 300  # characters of what a service says
 _KEY = re.compile(r"sk-[\w*-]+")  # OpenAI quotes a refused key, its middle starred out
+_OPENAI = "https://api.openai.com/v1"
 _NO_KEY = "none"  # the client wants one
 
 
@@ -98,6 +101,24 @@ def connected(
         return openai.OpenAI(base_url=base_url, api_key=api_key or None)
     except openai.OpenAIError:
         raise InputError("no key: give api_key or set OPENAI_API_KEY, or give base_url") from None
+
+
+def environment_key(base_url: str | None) -> str | None:
+    """The key of the environment for an address: ``MMRAG_API_KEY`` for any that the user gives,
+    ``OPENAI_API_KEY`` for OpenAI's own, or what ``OPENAI_BASE_URL`` says to be that, alone."""
+    if key := os.environ.get("MMRAG_API_KEY"):
+        return key
+    openais = (_OPENAI, os.environ.get("OPENAI_BASE_URL") or _OPENAI)
+    if base_url is None or _address(base_url) in map(_address, openais):
+        return os.environ.get("OPENAI_API_KEY") or None
+    return None
+
+
+def _address(url: str) -> str:
+    """An address as it can be compared: who owns the host does not own all of its paths."""
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}".lower() + f"/{path}".rstrip("/")
 
 
 def part_of(part: PromptPart) -> dict[str, Any]:

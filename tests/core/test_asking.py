@@ -31,6 +31,7 @@ from mmrag.errors import (
 from mmrag.index import MultimodalIndex
 from mmrag.neighbours import with_neighbours
 from mmrag.openai_chat import OpenAIChat
+from mmrag.openai_wire import environment_key
 from mmrag.sources import Budget, ImagePart, PromptPart, TextPart
 from mmrag.testing import FakeEncoder, MemoryStore
 from mmrag.types import Hit, ImageRef, Locator, Record
@@ -218,6 +219,33 @@ def test_another_server_is_not_sent_the_key_for_openai(monkeypatch: pytest.Monke
         answer("When?", RECORDS, chat(server))
         answer("When?", RECORDS, chat(server, api_key="its own"))
         assert server.keys == ["Bearer none", "Bearer its own"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_sent"),
+    [
+        (None, True),
+        ("https://api.openai.com/v1", True),
+        ("https://API.openai.com/v1/", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com@evil.example/v1", False),
+        ("https://api.openai.com.evil.example/v1", False),
+        ("https://evil.example/https://api.openai.com/v1", False),
+        ("http://localhost:11434/v1", False),
+        ("https://proxy.example/team/v1", True),
+        ("https://proxy.example/v1", False),
+        ("http://[broken", False),
+    ],
+)
+def test_to_whom_the_key_for_openai_goes(
+    monkeypatch: pytest.MonkeyPatch, url: str | None, is_sent: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/team/v1/")
+    monkeypatch.delenv("MMRAG_API_KEY", raising=False)
+    assert environment_key(url) == (KEY if is_sent else None)
+    monkeypatch.setenv("MMRAG_API_KEY", "for all")
+    assert environment_key(url) == "for all"
 
 
 def test_a_client_of_ones_own() -> None:

@@ -52,7 +52,7 @@ def run(kb: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     app.callback()(lambda: None)
     cli_ask.register(app)
     monkeypatch.setattr(cli, "app", app)
-    for name in ("OPENAI_API_KEY", "MMRAG_API_KEY"):
+    for name in ("OPENAI_API_KEY", "MMRAG_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
     def run(server: ChatServer | str, question: str, *args: str | Path) -> Done:
@@ -141,7 +141,11 @@ def test_the_key_is_the_one_of_the_environment_and_is_not_shown(
         assert run(prepared.url, "router", "--no-stream").status == 0
         monkeypatch.delenv("MMRAG_API_KEY")
         assert run(prepared.url, "router", "--no-stream").status == 0
-        assert prepared.keys == ["Bearer first-choice", "Bearer second-choice"]
+        monkeypatch.setenv("OPENAI_BASE_URL", prepared.url + "/")
+        assert run(prepared.url, "router", "--no-stream").status == 0
+        # A server that nobody has called OpenAI's is not sent OpenAI's key.
+        told = ["first-choice", "none", "second-choice"]
+        assert prepared.keys == [f"Bearer {key}" for key in told]
     with chat_server() as server:
         server.refuses = "messages"
         done = run(server, "router")

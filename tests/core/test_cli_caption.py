@@ -53,7 +53,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     written({(20, 30): "Summer Sale"}, SIGN).save(tmp_path / "docs" / "sign.png")
     (tmp_path / "docs" / "cat.jpg").write_bytes((SAMPLE / "chelsea.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
-    for name in ("OPENAI_API_KEY", "MMRAG_API_KEY"):
+    for name in ("OPENAI_API_KEY", "MMRAG_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*args: str | Path) -> Done:
@@ -200,6 +200,18 @@ def test_the_pace_is_an_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         assert run("caption", "docs/sign.png", "--with", *vlm).status == 0
     told = [(options["requests_per_minute"], options["concurrency"]) for options in made]
     assert told == [(6000, 2), (6000, 2), (None, 4)]
+
+
+def test_another_server_is_not_sent_the_key_for_openai(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "for-openai")
+    with wire(reply(completion(GOOD))) as prepared:
+        args = ("docs/sign.png", "--with", "vlm", "--vlm", "m", "--vlm-url", prepared.url)
+        assert run("caption", *args).status == 0
+        monkeypatch.setenv("OPENAI_BASE_URL", prepared.url)
+        assert run("caption", *args).status == 0
+        assert prepared.keys == ["Bearer none", "Bearer for-openai"]
 
 
 def test_caption_prints_what_each_picture_says(run: Run) -> None:
