@@ -8,6 +8,7 @@ text stands in the metadata under three keys: the picture, its caption, its plac
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,17 @@ def image_ref_of(document: Document) -> ImageRef | None:
 
 
 def document_to_part(
-    document: Document, folder: Path | None = None, size: int | None = None
+    document: Document,
+    folder: Path | None = None,
+    size: int | None = None,
+    keeper: Callable[[bytes, str, Path], str] = keep,
 ) -> Part:
     """The record of a document, whose id must be set, and its decoded picture, which may be
     reduced if its longest side is looked at in ``size`` pixels.
 
-    A picture that is a data URL becomes a file in ``folder``, that of the index; without one it
-    stays what it is. So does one that is in the folder already, as that of a document that was
-    found: what a record does not name, the index may remove.
+    A picture that is a data URL becomes a file in ``folder``, that of the index, by ``keeper``;
+    without a folder it stays what it is. So does one that is in the folder already, as that of a
+    document that was found: what a record does not name, the index may remove.
 
     Raises:
         SourceError: the picture cannot be opened; the message names the document.
@@ -110,7 +114,7 @@ def document_to_part(
         embedded = uri[:5].lower() == "data:"
         path = Path() if embedded else Path(uri).absolute()
         if folder is not None and (embedded or path.is_relative_to(folder)):
-            uri = keep(read_bytes(uri, DEFAULT_LIMITS), picture.mime, folder)
+            uri = keeper(read_bytes(uri, DEFAULT_LIMITS), picture.mime, folder)
             metadata[IMAGE_KEY] = None  # it is read from the record
             extra[FILES_KEY] = [uri]
         elif not embedded:

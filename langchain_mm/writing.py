@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from langchain_mm.convert import IMAGE_KEY, document_to_part
 from langchain_mm.images import AnyImage, image_input
-from mmrag.attachments import Attachments, uris_of
+from mmrag.attachments import Attachments, Kept, uris_of
 from mmrag.encode import Prepared
 from mmrag.errors import InputError, SourceError
 from mmrag.index import MultimodalIndex
@@ -130,31 +129,25 @@ def write(index: MultimodalIndex, items: Sequence[Item]) -> list[str]:
         InputError: an item cannot be stored.
     """
     attachments = Attachments(index)
-    files: set[str] = set()
-    # Texts alone leave no files: their encoder may be an API, for which no thread need wait.
-    pictured = any(item.image is not None or IMAGE_KEY in item.document.metadata for item in items)
-    with attachments.lock if pictured else nullcontext():
-        try:
-            encoded = index.encoders.encoded(items, partial(_prepared, index, files))
-            made = {point.record.id: point for point in encoded}
-            with attachments.lock:
-                files |= attachments.of_ids(made)
-                index.write(list(made.values()))
-                files -= uris_of(*(point.record for point in made.values()))
-        finally:
-            with attachments.lock:
-                attachments.sweep(files)
+    # Without the lock: an encoder may be an API, for which no other thread need wait.
+    with attachments.adding() as kept:
+        encoded = index.encoders.encoded(items, partial(_prepared, index, kept))
+        made = {point.record.id: point for point in encoded}
+        with attachments.lock:
+            replaced, named = attachments.of_ids(made), uris_of(*(p.record for p in made.values()))
+            index.write(list(made.values()))
+            kept.named(named)
+            attachments.sweep(replaced - named)
     return [str(item.document.id) for item in items]
 
 
-def _prepared(index: MultimodalIndex, files: set[str], item: Item) -> Prepared:
-    """The record of an item and its pixels; ``files`` receives what its bytes were moved to."""
+def _prepared(index: MultimodalIndex, kept: Kept, item: Item) -> Prepared:
+    """The record of an item and its pixels; ``kept`` keeps its bytes."""
     encoder = index.encoders.image
     try:
-        part = _part(item, index.folder, encoder.image_size)
+        part = _part(item, index.folder, encoder.image_size, kept)
     except (SourceError, InputError) as error:
         raise type(error)(item.problem(error)) from error
-    files.update(uris_of(part.record))
     image = part.record.image
     if image is not None and image.uri[:5].lower() == "data:":
         raise InputError(
@@ -166,13 +159,14 @@ def _prepared(index: MultimodalIndex, files: set[str], item: Item) -> Prepared:
     return Prepared(part.record, None if part.image is None else encoder.preprocess(part.image))
 
 
-def _part(item: Item, folder: Path | None, size: int) -> Part:
+def _part(item: Item, folder: Path | None, size: int, kept: Kept) -> Part:
     document = item.document
     if item.image is None:
-        return document_to_part(document, folder, size)
+        return document_to_part(document, folder, size, kept.keep)
     uri, source = _located(item.image)
     metadata = {**source, **document.metadata, IMAGE_KEY: uri}
-    part = document_to_part(document.model_copy(update={"metadata": metadata}), folder, size)
+    document = document.model_copy(update={"metadata": metadata})
+    part = document_to_part(document, folder, size, kept.keep)
     record = part.record
     if record.image is None or uris_of(record):
         return part

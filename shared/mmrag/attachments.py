@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -14,14 +16,13 @@ from mmrag.inputs import data_url
 from mmrag.readers.base import MediaFolder
 from mmrag.types import Record
 
-__all__ = ["FILES_KEY", "Attachments", "keep", "uris_of"]
+__all__ = ["FILES_KEY", "Attachments", "Kept", "keep", "uris_of"]
 
 FILES_KEY = "mmrag_files"
 """Record extra: the uris of the files that hold what came with it as bytes."""
 
 _FOLDER = "attachments"  # in that of the index
 _FILES = f"extra.{FILES_KEY}"
-_locks: WeakKeyDictionary[MultimodalIndex, threading.RLock] = WeakKeyDictionary()
 
 
 def keep(data: bytes, mime: str, folder: Path | None) -> str:
@@ -39,17 +40,66 @@ def uris_of(*records: Record) -> set[str]:
     return {uri for record in records for uri in record.extra.get(FILES_KEY, ())}
 
 
+@dataclass
+class _Shared:
+    """What all that write to an index share: ``pending`` counts, for a file, those that are about
+    to name it."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    pending: Counter[str] = field(default_factory=Counter)
+
+
+_shared: WeakKeyDictionary[MultimodalIndex, _Shared] = WeakKeyDictionary()
+
+
+class Kept:
+    """The files of what is being added, until records name them."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+        self.uris: set[str] = set()
+
+    def keep(self, data: bytes, mime: str, folder: Path | None) -> str:
+        """:func:`keep`, where nobody removes the file until it is :meth:`named` or given up."""
+        with self._shared.lock:
+            uri = keep(data, mime, folder)
+            if uri not in self.uris:
+                self.uris.add(uri)
+                self._shared.pending[uri] += 1
+        return uri
+
+    def named(self, uris: set[str]) -> None:
+        """Those of the files that are among ``uris`` have records now, or are not needed."""
+        with self._shared.lock:
+            self._shared.pending -= Counter(self.uris & uris)
+            self.uris -= uris
+
+
 class Attachments:
     """The attachments of an index.
 
-    ``lock``, one an index, is held from before files are written or looked up until after their
-    records are written or deleted, so that no thread removes a file that another is about to name.
+    ``lock``, one an index, is held from before files are looked up until after their records are
+    written or deleted, so that no thread removes a file that another is about to name. What is
+    added may take long to encode: meanwhile :meth:`adding` keeps its files without the lock.
     """
 
     def __init__(self, index: MultimodalIndex) -> None:
         self._index = index
         self._folder = None if index.folder is None else index.folder / _FOLDER
-        self.lock = _locks.setdefault(index, threading.RLock())
+        self._shared = _shared.setdefault(index, _Shared())
+        self.lock = self._shared.lock
+
+    @contextmanager
+    def adding(self) -> Iterator[Kept]:
+        """Keeps files for the time of the block; those that no record names then are removed."""
+        kept = Kept(self._shared)
+        try:
+            yield kept
+        finally:
+            with self.lock:
+                given_up = set(kept.uris)
+                kept.named(given_up)
+                self.sweep(given_up)
 
     def of_ids(self, ids: Iterable[str]) -> set[str]:
         """The uris of the records of these ids."""
@@ -63,15 +113,19 @@ class Attachments:
         return {uri for batch in batches for uri in uris_of(*batch)}
 
     def sweep(self, uris: Iterable[str]) -> None:
-        """Remove those of these files that no record names any more."""
+        """Remove those of these files that no record names any more, nor is about to."""
         for uri in uris:
-            if self._folder is not None and not self._index.count(Eq(_FILES, uri)):
+            if self._folder is None or self._shared.pending[uri]:
+                continue
+            if not self._index.count(Eq(_FILES, uri)):
                 (self._folder.parent / uri).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove all files."""
-        if self._folder is not None and self._any():
-            shutil.rmtree(self._folder)
+        """Remove all files but those that records are about to name."""
+        if self._folder is not None:
+            for path in MediaFolder(self._folder).files():
+                if not self._shared.pending[path.relative_to(self._folder.parent).as_posix()]:
+                    path.unlink()
 
     def _any(self) -> bool:
         return self._folder is not None and self._folder.is_dir()

@@ -29,6 +29,7 @@ import mmrag
 from langchain_mm import MultimodalEmbeddings, MultimodalVectorStore
 from langchain_mm.relevance import relevance_of
 from mmrag import And, Eq, MultimodalIndex, Record
+from mmrag.attachments import Attachments
 from mmrag.errors import (
     DamagedSource,
     InputError,
@@ -697,7 +698,7 @@ def test_threads_that_add_while_others_search(store: MultimodalVectorStore) -> N
 
 
 def test_a_file_that_is_about_to_be_named_is_not_removed(tmp_path: Path) -> None:
-    """Deleting the last document of some bytes waits for an add of the same bytes."""
+    """Deleting the last document of some bytes does not touch those of an add that goes on."""
     deletes: list[threading.Thread] = []
     inside: list[MultimodalVectorStore] = []
 
@@ -706,7 +707,7 @@ def test_a_file_that_is_about_to_be_named_is_not_removed(tmp_path: Path) -> None
             if inside[0].index.count():  # the second add: its file is there, its record is not
                 deletes.append(threading.Thread(target=inside[0].delete, args=(["first"],)))
                 deletes[0].start()
-                deletes[0].join(0.5)
+                deletes[0].join(30)
             return super().encode_pixels(pixels)
 
     encoder = Meanwhile()
@@ -720,6 +721,56 @@ def test_a_file_that_is_about_to_be_named_is_not_removed(tmp_path: Path) -> None
         deletes[0].join()
         assert ids(store.get_by_ids(["first", "second"])) == ["second"]
         assert attachments(store) == [png()]
+
+
+def test_nothing_waits_for_pictures_that_are_being_encoded(tmp_path: Path) -> None:
+    """An encoder may be an API: adds and deletes go on, and no file is left or lost."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeEncoder):
+        def encode_pixels(self, pixels: Any) -> Any:
+            if len(pixels) == 2:
+                inside.set()
+                assert go_on.wait(30)
+                if index.count(Eq("id", "broken")):
+                    raise ValueError("the line is dead")
+            return super().encode_pixels(pixels)
+
+    slow = Slow()
+    with (
+        MultimodalIndex.open(tmp_path / "kb", text_encoder=slow, image_encoder=slow) as index,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        store = MultimodalVectorStore(index)
+        store.add_images([png()], ids=["old"])
+        slowly = pool.submit(store.add_images, [png(), png("lime")], ids=["shared", "lime"])
+        try:
+            assert inside.wait(30)
+            store.add_images([png("red")], ids=["red"])
+            store.delete(["red"])
+            assert attachments(store) == sorted([png(), png("lime")]), "red is gone"
+            store.delete(["old"])
+            Attachments(index).clear()
+            assert attachments(store) == sorted([png(), png("lime")])
+            assert index.count() == 0
+        finally:
+            go_on.set()
+        assert slowly.result() == ["shared", "lime"]
+        assert attachments(store) == sorted([png(), png("lime")])
+        store.delete(["lime"])
+        assert attachments(store) == [png()], "what was added is not kept any longer"
+        go_on.clear()
+        inside.clear()
+        broken = pool.submit(store.add_images, [png("red"), png()], ids=["a", "b"])
+        try:
+            assert inside.wait(30)
+            store.add_texts(["x"], ids=["broken"])
+            store.delete(["shared"])
+        finally:
+            go_on.set()
+        with pytest.raises(ValueError, match="the line is dead"):
+            broken.result()
+        assert attachments(store) == []
 
 
 def test_texts_do_not_wait_for_pictures(tmp_path: Path) -> None:
