@@ -323,6 +323,41 @@ def test_requests_are_spaced() -> None:
     assert clock.now == pytest.approx(4)
 
 
+def test_after_a_hold_requests_are_still_spaced() -> None:
+    """Three threads wait for their turns while the service becomes busy: then they do not come all
+    at once."""
+    clock = Clock()
+    pace = Pace(30, clock=clock, sleep=clock.sleep)
+    asleep, go_on, sent = threading.Semaphore(0), threading.Semaphore(0), list[float]()
+
+    def sleep(seconds: float) -> None:
+        asleep.release()
+        assert go_on.acquire(timeout=10)
+
+    def ask() -> None:
+        pace.wait()
+        sent.append(clock.now)
+        asleep.release()
+
+    pace.wait()
+    pace._sleep = sleep
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert asleep.acquire(timeout=10)
+    pace.hold(30)
+    while len(sent) < 3:
+        clock.now += 1
+        waiting = 3 - len(sent)
+        go_on.release(waiting)
+        for _ in range(waiting):
+            assert asleep.acquire(timeout=10)
+    for thread in threads:
+        thread.join()
+    assert sent == [30, 32, 34]
+
+
 def test_pictures_are_asked_about_at_once_and_kept_in_order() -> None:
     together = threading.Barrier(3)
 

@@ -29,11 +29,19 @@ class Pace:
 
     def wait(self) -> None:
         """Return when this thread may send a request."""
-        with self._lock:
-            at = max(self._clock(), self._next)
-            self._next = at + self._apart
-        while (left := max(at, self._held) - self._clock()) > 0:  # it may be held meanwhile
+        # Turns are taken when they have come, not booked: those that were booked before a hold
+        # would all be due at its end.
+        while (left := self._left()) > 0:
             self._sleep(left)
+
+    def _left(self) -> float:
+        """The seconds until a request may be sent; where there are none, this thread's it is."""
+        with self._lock:
+            now = self._clock()
+            left = max(self._next, self._held) - now
+            if left <= 0:
+                self._next = now + self._apart
+            return left
 
     def hold(self, seconds: float) -> None:
         """Let nobody send before so many seconds have passed."""
