@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, NamedTuple, cast
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -19,7 +19,7 @@ from langchain_mm.convert import image_ref_of
 from langchain_mm.images import AnyImage, image_input
 from langchain_mm.opening import AllowedRoots, checked_bytes, resolved
 from mmrag.errors import InputError, MmragError
-from mmrag.media import load
+from mmrag.media import ImageInput, load
 from mmrag.metadata import caption_of
 from mmrag.pipeline import threads
 from mmrag.protocols import Reranker
@@ -57,7 +57,8 @@ class CrossModalReranker(BaseDocumentCompressor):
         default_factory=EncoderReranker,
         exclude=True,
         repr=False,
-        description="An mmrag.protocols.Reranker; by default an EncoderReranker.",
+        description="An mmrag.protocols.Reranker; by default an EncoderReranker. Async calls "
+        "await its coroutine arerank, with the arguments of rerank, if it has one.",
     )
     top_n: int = Field(default=5, gt=0, description="How many documents are kept.")
     allowed_roots: Annotated[AllowedRoots | None, SkipValidation] = Field(
@@ -94,7 +95,7 @@ class CrossModalReranker(BaseDocumentCompressor):
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """:meth:`compress_documents` in a worker thread."""
+        """:meth:`compress_documents`, async as :meth:`arerank` is."""
         return await self.arerank(documents, query)
 
     def rerank(
@@ -113,27 +114,10 @@ class CrossModalReranker(BaseDocumentCompressor):
                 document's caption or picture is malformed.
             SourceError: the query's picture cannot be opened.
         """
-        if not (text is None or isinstance(text, str)):
-            raise InputError(f"the text of a query is a string, not {type(text).__name__}")
-        kept = self.top_n if top_n is None else top_n
-        if kept < 1:
-            raise InputError(f"top_n is 1 or more, not {kept}")
-        words = (text or "").strip() or None
-        if words is None and image is None:
-            raise InputError("an empty query: give words, a picture, or both")
-        documents = list(documents)  # also of a generator: they are looked at more than once
-        if not documents:
+        asked = self._asked(documents, text, image, top_n)
+        if not asked.records:
             return []
-        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
-            roots = cast("tuple[Path, ...] | None", self.allowed_roots)
-            records = list(pool.map(partial(_record, roots), documents))
-        scores = self.reranker.rerank(words, None if image is None else image_input(image), records)
-        if len(scores) != len(documents):
-            raise InputError(
-                f"{self.reranker.name} gave {len(scores)} scores for {len(documents)} documents"
-            )
-        order = sorted(range(len(documents)), key=lambda number: -scores[number])
-        return [_scored(documents[n], float(scores[n])) for n in order[:kept]]
+        return self._best(asked, self.reranker.rerank(asked.words, asked.image, asked.records))
 
     async def arerank(
         self,
@@ -143,8 +127,51 @@ class CrossModalReranker(BaseDocumentCompressor):
         image: AnyImage | None = None,
         top_n: int | None = None,
     ) -> list[Document]:
-        """:meth:`rerank` in a worker thread."""
-        return await asyncio.to_thread(self.rerank, documents, text, image=image, top_n=top_n)
+        """:meth:`rerank`, which awaits the reranker's ``arerank`` if it has one; another one judges
+        in a worker thread."""
+        judge = getattr(self.reranker, "arerank", None)
+        if judge is None:
+            return await asyncio.to_thread(self.rerank, documents, text, image=image, top_n=top_n)
+        asked = await asyncio.to_thread(self._asked, documents, text, image, top_n)
+        if not asked.records:
+            return []
+        return self._best(asked, await judge(asked.words, asked.image, asked.records))
+
+    def _asked(
+        self, documents: Iterable[Document], text: object, image: AnyImage | None, top_n: int | None
+    ) -> _Asked:
+        if not (text is None or isinstance(text, str)):
+            raise InputError(f"the text of a query is a string, not {type(text).__name__}")
+        kept = self.top_n if top_n is None else top_n
+        if kept < 1:
+            raise InputError(f"top_n is 1 or more, not {kept}")
+        words = (text or "").strip() or None
+        if words is None and image is None:
+            raise InputError("an empty query: give words, a picture, or both")
+        given = list(documents)  # also of a generator: they are looked at more than once
+        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
+            roots = cast("tuple[Path, ...] | None", self.allowed_roots)
+            records = list(pool.map(partial(_record, roots), given))
+        return _Asked(words, None if image is None else image_input(image), given, records, kept)
+
+    def _best(self, asked: _Asked, scores: Sequence[float]) -> list[Document]:
+        documents = asked.documents
+        if len(scores) != len(documents):
+            raise InputError(
+                f"{self.reranker.name} gave {len(scores)} scores for {len(documents)} documents"
+            )
+        order = sorted(range(len(documents)), key=lambda number: -scores[number])
+        return [_scored(documents[n], float(scores[n])) for n in order[: asked.kept]]
+
+
+class _Asked(NamedTuple):
+    """A query, the documents that are to be judged, and how many of them are kept."""
+
+    words: str | None
+    image: ImageInput | None
+    documents: list[Document]
+    records: list[Record]
+    kept: int
 
 
 def _record(roots: Sequence[Path] | None, document: Document) -> Record:

@@ -54,7 +54,8 @@ class MultimodalRetriever(BaseRetriever):
     query they get the path or the type as ``mmrag_image`` in the run's metadata, never the bytes.
 
     With a ``reranker``, the best 50 documents of the search, or ``k`` if that is more, are put into
-    its order, and the ``k`` best come back. A compressor may keep fewer, as a
+    its order, and the ``k`` best come back. Async calls search in a worker thread, and await the
+    reranker as :meth:`CrossModalReranker.arerank` does. A compressor may keep fewer, as a
     :class:`CrossModalReranker` does whose ``top_n`` is set; one that is none judges the query's
     words alone.
 
@@ -190,7 +191,7 @@ class MultimodalRetriever(BaseRetriever):
         config: RunnableConfig | None = None,
         **asked: Unpack[Asked],
     ) -> list[Document]:
-        """:meth:`retrieve` in a worker thread."""
+        """:meth:`retrieve`, which searches in a worker thread."""
         return await self.ainvoke(text_of(text or ""), config, **asked)
 
     def _get_relevant_documents(

@@ -290,11 +290,40 @@ def test_all_documents_are_judged_in_one_call() -> None:
 async def test_async_does_not_block_the_event_loop() -> None:
     watched = Watched(meet=2)
     reranker = CrossModalReranker(reranker=watched)
+
+    async def judging() -> None:
+        while watched.barrier.n_waiting == 0:
+            await asyncio.sleep(0)
+
     task = asyncio.create_task(reranker.acompress_documents(MIXED, "a day"))
-    while watched.barrier.n_waiting == 0:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(judging(), 10)
     watched.barrier.wait(10)
     assert await task == faked().compress_documents(MIXED, "a day")
+
+
+async def test_a_rerankers_own_coroutine_is_awaited(tmp_path: Path) -> None:
+    class Api(FakeReranker):
+        def rerank(self, *_: Any) -> list[float]:
+            raise AssertionError("the coroutine is there")
+
+        async def arerank(
+            self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+        ) -> list[float]:
+            assert threading.current_thread() is threading.main_thread()
+            await asyncio.sleep(0)
+            return FakeReranker.rerank(self, text, image, records)
+
+    reranker = CrossModalReranker(reranker=Api())
+    expected = faked().compress_documents(MIXED, "a day")
+    assert await reranker.acompress_documents(MIXED, "a day") == expected
+    assert await reranker.arerank([], "a day") == []
+    with pytest.raises(InputError, match="empty query"):
+        await reranker.arerank(MIXED)
+    encoder = FakeEncoder()
+    with MultimodalIndex.open(tmp_path, text_encoder=encoder, image_encoder=encoder) as index:
+        index.add([Record("a", "a day"), Record("b", "a night")])
+        (best, _) = await MultimodalRetriever(index=index, reranker=Api()).ainvoke("a night")
+        assert best.id == "b"
 
 
 def test_it_is_small_when_it_is_shown_or_dumped() -> None:
