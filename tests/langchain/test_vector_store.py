@@ -666,7 +666,7 @@ def test_threads_that_add_while_others_search(store: MultimodalVectorStore) -> N
     start, adding = threading.Barrier(4), threading.Event()
 
     def add(name: str) -> None:
-        start.wait()
+        start.wait(30)
         for n in range(10):
             store.add_texts([f"bread {name} {n}"], ids=[f"{name}{n}"])
             store.add_images([png()], ids=[name])
@@ -674,7 +674,7 @@ def test_threads_that_add_while_others_search(store: MultimodalVectorStore) -> N
         store.add_images([png()], ids=[name])
 
     def search(_: str) -> int:
-        start.wait()
+        start.wait(30)
         count = 0
         while not adding.is_set() or not count:
             assert store.similarity_search("tea from China", k=1)[0].id == "first"
