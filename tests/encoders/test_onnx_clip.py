@@ -123,6 +123,11 @@ def test_long_texts_and_transparent_pictures_are_encoded_as_by_its_open_clip_enc
     assert encoder.space.dim == other.space.dim
 
 
+def test_texts_may_come_from_a_generator(model: tuple[str, OnnxClipEncoder]) -> None:
+    rows = model[1].encode_texts(iter(TEXTS), "query")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(rows, model[1].encode_texts(TEXTS, "query"))
+
+
 class TestContract(ImageEncoderContract):
     @pytest.fixture
     def encoder(self, written: Written) -> OnnxClipEncoder:

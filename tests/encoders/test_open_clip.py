@@ -145,6 +145,11 @@ def test_pictures_are_encoded_as_by_open_clip(
     assert cosines(encode_images(encoder, paths), theirs).min() >= 0.99999
 
 
+def test_texts_may_come_from_a_generator(encoder: OpenClipEncoder) -> None:
+    rows = encoder.encode_texts(iter(TEXTS), "query")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(rows, encoder.encode_texts(TEXTS, "query"))
+
+
 def test_the_batch_does_not_change_a_vector(encoder: OpenClipEncoder) -> None:
     texts = [*TEXTS, LONG, "x" * 500]
     together = encoder.encode_texts(texts, "passage")

@@ -497,6 +497,11 @@ def test_a_text_is_a_string(server: EmbeddingsServer) -> None:
     assert server.bodies == []
 
 
+def test_texts_may_come_from_a_generator(server: EmbeddingsServer) -> None:
+    rows = encoder_for(server).encode_texts((text for text in ("a", "b")), "query")  # type: ignore[arg-type]
+    np.testing.assert_allclose(rows, expected(["a", "b"], 64), atol=1e-6)
+
+
 def test_without_the_package_it_says_what_to_install(
     server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from mmrag.encoders.embedding_cache import EmbeddingCache
+from mmrag.encoders.tokens import checked_texts
 from mmrag.errors import InputError, SourceError
 from mmrag.identity import digest_of, reference_to
 from mmrag.pipeline import ahead, batched, threads
@@ -74,14 +75,12 @@ class CachedEncoder:
         Raises as the encoder does.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-        digests = [hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest() for t in texts]
+        checked = checked_texts(texts, role)
+        digests = [hashlib.sha256(text.encode()).digest() for text in checked]
         keys = self._keys(f"{role} text", digests)
-        return self._rows(keys, texts, lambda missing: self.encoder.encode_texts(missing, role))
+        return self._rows(keys, checked, lambda missing: self.encoder.encode_texts(missing, role))
 
     def _rows(
         self, keys: Sequence[bytes], content: Sequence[Any], encode: Callable[[list[Any]], Matrix]

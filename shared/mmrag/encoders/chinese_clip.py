@@ -133,9 +133,9 @@ class ChineseClipEncoder:
         """Unit vectors ``[len(texts), dim]``.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
-        checked = checked_texts(texts)
+        checked = checked_texts(texts, role)
         loaded = self._loaded()
         if not checked:
             return np.empty((0, loaded.space.dim), np.float32)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmrag.errors import InputError, VectorError
+from mmrag.encoders.tokens import checked_texts
+from mmrag.errors import VectorError
 from mmrag.types import Role, Space
 
 if TYPE_CHECKING:
@@ -65,21 +66,17 @@ class ForeignEncoder(ABC):
         """float32 ``[len(texts), dim]``, each row of length 1.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
             VectorError: the model's vectors are too few, too many, of different lengths, zero, or
                 not finite.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
+        checked = checked_texts(texts, role)
         dim = self.space.dim
-        if not len(texts):
+        if not checked:
             return np.empty((0, dim), np.float32)
-        # Half a surrogate pair is a string to Python, and an error to most models.
-        clean = [text.encode(errors="replace").decode() for text in texts]
         if role == "query":
-            return self._units([self._query(text) for text in clean], clean, dim)
-        return self._units(self._passages(clean), clean, dim)
+            return self._units([self._query(text) for text in checked], checked, dim)
+        return self._units(self._passages(checked), checked, dim)
 
     def _found(self) -> Space:
         dim = self._units([self._query(_PROBE)], [_PROBE], None).shape[1]

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmrag.encoders.lazy import Lazy
 from mmrag.encoders.onnx_config import ExportConfig
+from mmrag.encoders.tokens import checked_texts
 from mmrag.encoders.windows import pooled
 from mmrag.errors import InputError
 from mmrag.pipeline import threads
@@ -83,16 +84,13 @@ class OnnxClipEncoder:
         """Unit vectors ``[len(texts), dim]``; queries and passages are encoded alike.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-        if not len(texts):
+        checked = checked_texts(texts, role)
+        if not checked:
             return self._none()
         ready = self._loaded()
-        # Half a surrogate pair is a string to Python, and an error to the tokenizer.
-        pieces = [ready.text.pieces(t.encode(errors="replace").decode()) for t in texts]
+        pieces = [ready.text.pieces(text) for text in checked]
         rows = ready.each(ready.of_text, [piece for parts in pieces for piece, _ in parts])
         return pooled(rows, [[count for _, count in parts] for parts in pieces])
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mmrag.encoders.tokens import checked_texts
 from mmrag.encoders.windows import pooled
 from mmrag.errors import InputError, MissingExtra
 from mmrag.media import to_rgb
@@ -144,16 +145,13 @@ class OpenClipEncoder:
         """Unit vectors ``[len(texts), dim]``; queries and passages are encoded alike.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
+        checked = checked_texts(texts, role)
         ready = self._loaded
-        if not len(texts):
+        if not checked:
             return np.empty((0, ready.space.dim), np.float32)
-        # Half a surrogate pair is a string to Python, and an error to a tokenizer.
-        pieces = [ready.text.pieces(t.encode(errors="replace").decode()) for t in texts]
+        pieces = [ready.text.pieces(text) for text in checked]
         tokens = ready.text.tokens([piece for parts in pieces for piece, _ in parts])
         rows = ready.model.encode(_encode_text, tokens, _rows)
         return pooled(rows, [[count for _, count in parts] for parts in pieces])

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmrag.encoders.openai_answers import error_of, units_of
 from mmrag.encoders.openai_tokens import requests_of, windows_of
+from mmrag.encoders.tokens import checked_texts
 from mmrag.encoders.windows import pooled
 from mmrag.errors import InputError, MissingExtra, ServiceError
 from mmrag.types import Role, Space
@@ -144,20 +145,16 @@ class OpenAIEncoder:
         """float32 ``[len(texts), dim]``, each row of length 1; the role makes no difference.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, or ``role`` is neither query nor passage.
             ServiceError: the service cannot be reached, refuses, or answers with something else
                 than one vector of the right dimension for each text.
             MissingExtra: ``mmrag[openai]`` is not installed.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-        if not len(texts):
+        checked = checked_texts(texts, role)
+        if not checked:
             return np.empty((0, self.space.dim), np.float32)
         cl100k = self.model in DIMENSIONS
-        # Half a surrogate pair is a string to Python, and cannot be sent.
-        clean = [text.encode(errors="replace").decode() for text in texts]
-        pieces = [windows_of(text, self.token_limit, cl100k=cl100k) for text in clean]
+        pieces = [windows_of(text, self.token_limit, cl100k=cl100k) for text in checked]
         flat = [piece for parts in pieces for piece in parts]
         rows = self._all(list(requests_of(flat, REQUEST_TOKENS, self.batch_size)))
         return pooled(rows, [[tokens for _, tokens in parts] for parts in pieces])

@@ -90,9 +90,7 @@ class SentenceTransformerEncoder:
         Raises:
             InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
-        checked = checked_texts(texts)
-        if role not in ("query", "passage"):
-            raise InputError(f"a text is a 'query' or a 'passage', not {role!r}")
+        checked = checked_texts(texts, role)
         if not checked:
             return np.empty((0, self.space.dim), np.float32)
         return self._loaded().encode_texts(checked, role)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from mmrag.encoders.windows import pooled, split_windows
 from mmrag.errors import InputError
+from mmrag.types import Role
 
 if TYPE_CHECKING:
     from mmrag.protocols import Matrix
@@ -98,19 +99,25 @@ class LongTexts:
         ]
 
 
-def checked_texts(texts: Sequence[str]) -> list[str]:
+def checked_texts(texts: Iterable[str], role: Role) -> list[str]:
     """The texts, fit for a tokenizer: half a surrogate pair is a string to Python, and an error
     to it.
 
     Raises:
-        InputError: one of them is not a string, or ``texts`` is itself one.
+        InputError: one of them is not a string, ``texts`` is itself one or no list, or ``role`` is
+            neither query nor passage.
     """
+    if role not in get_args(Role):
+        raise InputError(f"a text is a 'query' or a 'passage', not {role!r}")
     if isinstance(texts, str):
         raise InputError("texts to encode are a list of strings, not one string")
-    for text in texts:
+    if not isinstance(texts, Iterable):
+        raise InputError(f"texts to encode are a list of strings, not {type(texts).__name__}")
+    listed = list(texts)  # of a generator, say, which can be read only once
+    for text in listed:
         if not isinstance(text, str):
             raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-    return [text.encode(errors="replace").decode() for text in texts]
+    return [text.encode(errors="replace").decode() for text in listed]
 
 
 def tokenizer_settings(tokenizer: Any) -> str:
