@@ -26,21 +26,22 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 _LIGATURES = "ĲĳŉǱǲǳǄǅǆǇǈǉǊǋǌﬀﬁﬂﬃﬄﬅﬆ"
 _LETTERS = "IJ,ij,ʼn,DZ,Dz,dz,DŽ,Dž,dž,LJ,Lj,lj,NJ,Nj,nj,ff,fi,fl,ffi,ffl,ſt,st"
-_CONTROLS = (
-    *range(0x09),
-    *(0x0B, *range(0x0E, 0x20), 0x7F, 0xFEFF),
-    *range(0x206A, 0x2070),
-    *range(0xFFF9, 0xFFFD),
+_CONTROLS: dict[int, None] = dict.fromkeys(
+    [
+        *range(0x09),
+        *(0x0B, *range(0x0E, 0x20), 0x7F, 0xFEFF),
+        *range(0x206A, 0x2070),
+        *range(0xFFF9, 0xFFFD),
+    ]
 )
 _C1 = bytes(code for code in range(0x80, 0xA0) if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D))
-_CHARACTERS: dict[int, str | None] = {
+_CHARACTERS: dict[int, str] = {
     0x3000: " ",
     **{code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFF0)},
     **{ord(one): letters for one, letters in zip(_LIGATURES, _LETTERS.split(","), strict=True)},
     **dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'"),
     **dict.fromkeys(range(0x201C, 0x2020), '"'),
     **{code: bytes([code]).decode("cp1252") for code in _C1},  # as Windows meant them
-    **dict.fromkeys(_CONTROLS),
 }
 
 
@@ -73,8 +74,9 @@ def _fixed_line(line: str, entities: bool) -> str:
         before = line
         if entities:
             line = _ENTITY.sub(lambda found: _unescaped(found.group()), line)
-        line = _TERMINAL.sub("", _LINE_BREAK.sub("\n", line)).translate(_CHARACTERS)
-        line = unicodedata.normalize("NFC", line)
+        # In this order: an escape sequence begins with a control, and may end in a ligature.
+        line = _LINE_BREAK.sub("\n", line.translate(_CHARACTERS))
+        line = unicodedata.normalize("NFC", _TERMINAL.sub("", line).translate(_CONTROLS))
         if line == before:
             return line
 
