@@ -21,9 +21,38 @@ CAPTION = Caption(
 )
 
 
-@pytest.mark.parametrize("around", ["{}", "```json\n{}\n```", "Here it is:\n{}\nAnything else?"])
+DRAFT = ANSWER.replace("bar chart", "pie chart")
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        "```json\n{}\n```",
+        "Here it is:\n{}\nAnything else?",
+        "Here is the JSON {as asked}: {}",
+        "{}\nI kept to the form {as asked}.",
+        'Of the form {"brief": ...}: {}',
+        f"<think>Perhaps {DRAFT}, or {{no}}.</think>{{}}",
+        f'<think>Perhaps {DRAFT[:-1]}? Or {{"a": 1}}</think>\n{{}}\n{{"done": true}}',
+    ],
+)
 def test_a_caption_is_taken_from_an_answer(around: str) -> None:
     assert parse_caption(around.replace("{}", ANSWER)) == CAPTION
+
+
+@pytest.mark.parametrize(
+    "wrong", [ANSWER.replace('"brief"', "brief"), f"<think>{DRAFT}</think>{ANSWER[:-1]},}}"]
+)
+def test_an_answer_that_is_slightly_wrong_is_repaired(wrong: str) -> None:
+    pytest.importorskip("json_repair")
+    assert parse_caption(wrong) == CAPTION
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 120, -5, -1])
+def test_a_draft_is_not_taken_for_an_answer_that_is_cut_short(cut: int) -> None:
+    with pytest.raises(AnswerError, match="no caption"):
+        parse_caption(f"<think>Perhaps {DRAFT}</think>{ANSWER[:cut]}")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +66,7 @@ def test_a_caption_is_taken_from_an_answer(around: str) -> None:
         ANSWER.replace("text_content", "text"),
         ANSWER.replace("A bar chart of sales", " "),
         ANSWER.replace('["sales", " "]', '"sales"'),
-        f"{ANSWER} {ANSWER}",
+        f"{ANSWER} {ANSWER[:-1]}",
     ],
 )
 def test_an_answer_that_is_not_whole_is_no_caption(answer: str) -> None:
