@@ -472,22 +472,30 @@ def test_a_client_is_used_as_it_is(server: EmbeddingsServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "says"),
     [
-        {"model": ""},
-        {"model": None},
-        {"dimensions": 0},
-        {"dimensions": 1537},
-        {"token_limit": 0},
-        {"batch_size": 0},
-        {"client": "https://api.openai.com"},
-        {"client": openai.AsyncOpenAI(api_key="x")},
-        {"client": openai.OpenAI(api_key="x"), "api_key": "y"},
-        {"client": openai.OpenAI(api_key="x"), "timeout": 5},
+        ({"model": ""}, "the name of a model, not ''"),
+        ({"model": None}, "the name of a model, not None"),
+        ({"dimensions": 0}, "a whole number from 1 to 1,536, not 0"),
+        ({"dimensions": 1537}, "a whole number from 1 to 1,536, not 1537"),
+        ({"dimensions": "5"}, "a whole number from 1 to 1,536, not '5'"),
+        ({"model": "mine", "dimensions": 2.5}, "a whole number 1 or more, not 2.5"),
+        ({"token_limit": 0}, "token_limit: a whole number 16 or more, not 0"),
+        ({"batch_size": 0}, "batch_size: a whole number 1 or more, not 0"),
+        ({"batch_size": None}, "batch_size: .*, not None"),
+        ({"max_retries": -1}, "max_retries: a whole number 0 or more, not -1"),
+        ({"max_retries": 1.5}, "max_retries: .*, not 1.5"),
+        ({"timeout": -1}, "a number of seconds over 0, not -1"),
+        ({"timeout": float("nan")}, "a number of seconds over 0, not nan"),
+        ({"timeout": "5"}, "a number of seconds over 0, not '5'"),
+        ({"client": "https://api.openai.com"}, "not str"),
+        ({"client": openai.AsyncOpenAI(api_key="x")}, "not AsyncOpenAI"),
+        ({"client": openai.OpenAI(api_key="x"), "api_key": "y"}, "a client has its own"),
+        ({"client": openai.OpenAI(api_key="x"), "timeout": 5}, "a client has its own"),
     ],
 )
-def test_arguments_that_cannot_be_used(arguments: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
+def test_arguments_that_cannot_be_used(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
         OpenAIEncoder(**arguments)
 
 

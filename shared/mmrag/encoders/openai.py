@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -96,10 +97,14 @@ class OpenAIEncoder:
         if not isinstance(model, str) or not model:
             raise InputError(f"model is the name of a model, not {model!r}")
         full = DIMENSIONS.get(model)
-        if dimensions is not None and not 1 <= dimensions <= (full or dimensions):
-            raise InputError(f"dimensions of {model!r}: 1 or more, and at most {full or 'all'}")
-        if token_limit < 16 or batch_size < 1:
-            raise InputError("token_limit has to be 16 or more, and batch_size 1 or more")
+        if dimensions is not None:
+            _whole(f"dimensions of {model!r}", dimensions, 1, full)
+        _whole("token_limit", token_limit, 16)
+        _whole("batch_size", batch_size, 1)
+        if max_retries is not None:
+            _whole("max_retries", max_retries, 0)
+        if timeout is not None and not _is_time(timeout):
+            raise InputError(f"timeout is a number of seconds over 0, not {timeout!r}")
         if client is not None:
             own = (base_url, api_key, max_retries, timeout)
             if any(option is not None for option in own):
@@ -210,6 +215,17 @@ class OpenAIEncoder:
             timeout=self._timeout,
         )
         return made
+
+
+def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number, or out of these bounds."""
+    if type(value) is not int or not least <= value <= (most or value):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most:,}"
+        raise InputError(f"{name}: a whole number {bounds}, not {value!r}")
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and 0 < value < math.inf
 
 
 def _library() -> Any:
