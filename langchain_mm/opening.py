@@ -16,7 +16,7 @@ from langchain_mm.blocks import document_to_source
 from langchain_mm.searching import Searching
 from mmrag.errors import DamagedSource, InputError
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, is_url, read_bytes
 from mmrag.types import ImageRef, Record
 
 __all__ = ["AllowedRoots", "Opening", "checked_bytes", "resolved"]
@@ -110,7 +110,7 @@ def resolved(roots: AllowedRoots) -> tuple[Path, ...]:
 
 def _is_embedded(uri: str) -> bool:
     """Whether there is no file to be opened: bytes in the document, or a URL, which is refused."""
-    return uri[:5].lower() == "data:" or "://" in uri
+    return uri[:5].lower() == "data:" or is_url(uri)
 
 
 def _is_in(uri: str, roots: Sequence[Path]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import stat
 import threading
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "Limits",
     "check_pixels",
     "data_url",
+    "is_url",
     "open_regular",
     "read_bytes",
     "refused",
@@ -37,21 +39,25 @@ DEFAULT_LIMITS = Limits()
 ONE_AT_A_TIME = threading.Lock()
 """Held while an object of the caller's is read: the same one may be given to several threads."""
 _LONGEST_NAME = 1000
+_URL = re.compile("[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # one letter is a drive of Windows
 
 
 def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
     """Read a path, a ``data:`` URL, bytes or an open binary file, whose position is kept.
 
     Raises:
-        InputError: it is none of these, or an http(s) URL.
+        InputError: it is none of these, or a URL of another kind.
         SourceError: UnreadableSource, TooLarge, or DamagedSource for a broken data URL.
     """
     max_bytes = limits.max_bytes
     if isinstance(image, str):
-        scheme = image[:8].lower()
-        if scheme.startswith(("http://", "https://")):
-            raise InputError("URLs are not fetched: download the picture first, then give its path")
-        if scheme.startswith("data:"):
+        if is_url(image):
+            file = image[:5].lower() == "file:"
+            hint = (
+                "give the path alone" if file else "download the picture first, then give its path"
+            )
+            raise InputError(f"URLs are not fetched: {hint}")
+        if image[:5].lower() == "data:":
             return _within(_from_data_url(image), max_bytes)
         image = Path(image)
     if isinstance(image, Path):
@@ -88,6 +94,11 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file to be read. Raises OSError for what is none, as a pipe, which may have no end,
     and which may have to be waited for forever to be opened."""
     return open(path, "rb", opener=_opener)
+
+
+def is_url(text: str) -> bool:
+    """Whether this is a URL with a ``://``, of any scheme, and so no path."""
+    return _URL.match(text) is not None
 
 
 def data_url(data: bytes, mime: str) -> str:

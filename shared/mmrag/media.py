@@ -97,7 +97,7 @@ def load(
         limits: checked before the file is read and before its pixels are decoded.
 
     Raises:
-        InputError: ``image`` is none of these, or an http(s) URL.
+        InputError: ``image`` is none of these, or a URL of another kind.
         SourceError: EmptySource, DamagedSource, TooLarge, UnreadableSource, UnsupportedSource.
         MissingExtra: the picture is HEIC and ``mmrag[heic]`` is not installed.
     """

@@ -403,6 +403,14 @@ def test_inputs_that_are_no_picture() -> None:
     for url in ("http://example.org/a.png", "HTTPS://example.org/a.png"):
         with pytest.raises(InputError, match="URLs are not fetched: download the picture first"):
             load(url)
+    for url in ("s3://bucket/a.png", "ftp://host/a.png", "gs://b/a.png", "hdfs+x.y-z://a"):
+        with pytest.raises(InputError, match="URLs are not fetched: download the picture first"):
+            load(url)
+    with pytest.raises(InputError, match="URLs are not fetched: give the path alone"):
+        load("file:///tmp/a.png")
+    for path in ("C://a.png", "a/b://c.png", "://a.png"):
+        with pytest.raises(UnreadableSource):
+            load(path)
     with pytest.raises(InputError, match="not int"):
         load(7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="binary mode"):

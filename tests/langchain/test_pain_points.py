@@ -267,8 +267,9 @@ _OPENING: dict[str, Callable[[MultimodalIndex, str], object]] = {
 def test_no_url_is_fetched_wherever_it_stands(index: MultimodalIndex, where: str) -> None:
     """A fetch would be the error of the network that tests do not have."""
     count = index.count()
-    with pytest.raises(InputError, match="URLs are not fetched"):
-        _OPENING[where](index, "http://127.0.0.1:9/a.png")
+    for url in ("http://127.0.0.1:9/a.png", "s3://bucket/a.png", f"file://{HERE}/a.png"):
+        with pytest.raises(InputError, match="URLs are not fetched"):
+            _OPENING[where](index, url)
     assert index.count() == count
 
 
