@@ -45,13 +45,15 @@ class Prepared:
     """A record on its way into the index.
 
     ``pixels`` are its picture as the image encoder wants it, ``vectors`` those of its fields that
-    the caller has already. ``text`` is embedded in place of the record's own.
+    the caller has already. ``text`` is embedded in place of the record's own. ``digest`` is the
+    sha256 of the picture's bytes, by which an encoder with a cache keeps what it makes of pixels.
     """
 
     record: Record
     pixels: Pixels | None = None
     vectors: Mapping[str, Vector] | None = None
     text: str | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,33 @@ class Encoders:
                 for point in self.points(batch):
                     yield Prepared(point.record, None, point.vectors)
 
+    def kept(self, digest: str) -> Vector | None:
+        """The vector of the picture whose bytes have this sha256, if the image encoder has a cache
+        and has it: then the picture need not be decoded."""
+        find = getattr(self.image, "kept_images", None)
+        return None if find is None else find([digest])[0]
+
+    def opened(
+        self, record: Record, image: ImageInput, vectors: Mapping[str, Vector] | None = None
+    ) -> Prepared:
+        """The record with its picture, opened and preprocessed unless its vector is known.
+
+        Raises:
+            SourceError: the picture cannot be opened.
+        """
+        from mmrag import media
+        from mmrag.identity import digest_of
+
+        if "image" in (vectors or {}):
+            return Prepared(record, None, vectors)
+        if hasattr(self.image, "kept_images"):  # by its bytes: what the record says may be old
+            kept = self.kept(digest_of(image))
+            if kept is not None:
+                return Prepared(record, None, {**(vectors or {}), "image": kept})
+        picture = media.load(image, target=self.image.image_size)
+        pixels = self.image.preprocess(picture.image)
+        return Prepared(record, pixels, vectors, digest=picture.sha256)
+
     def points(self, batch: Sequence[Prepared]) -> list[Point]:
         """Points with every field that the records have content for."""
         fields: list[dict[str, Vector]] = [dict(item.vectors or {}) for item in batch]
@@ -107,6 +136,9 @@ class Encoders:
         _fill(fields, "text", texts, lambda found: self.text.encode_texts(found, "passage"))
         _fill(fields, "caption", captions, lambda found: self.text.encode_texts(found, "passage"))
         _fill(fields, "image", [item.pixels for item in batch], self.image.encode_pixels)
+        made = {i.digest: f["image"] for i, f in zip(batch, fields, strict=True) if i.digest}
+        if made and hasattr(self.image, "keep_images"):
+            self.image.keep_images(made)
         if not self.shared:
             _fill(fields, "cross_text", texts, lambda t: self.image.encode_texts(t, "passage"))
         return [

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from mmrag import ImageRef, MultimodalIndex, Record
-from mmrag.encode import encode_images
+from mmrag.encode import Encoders, encode_images
 from mmrag.encoders import embedding_file
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.encoders.cache import CachedEncoder, CachedImageEncoder, EmbeddingCache
@@ -207,6 +207,45 @@ def test_from_digest_to_vector(cache: EmbeddingCache, pictures: list[Path]) -> N
     assert third is None
     assert encoder.kept_images(["", "no digest"]) == [None, None]
     assert encoder.kept_images([]) == []
+
+
+def test_records_are_made_ready_without_decoding_what_is_kept(
+    cache: EmbeddingCache, pictures: list[Path]
+) -> None:
+    inner = Counting()
+    encoder = CachedEncoder(inner, cache)
+    encoders = Encoders(encoder, encoder)
+    records = [
+        Record(str(i), image=ImageRef(str(path), "", "image/png", 8, 8))
+        for i, path in enumerate(pictures[:3])
+    ]
+
+    def vectors() -> Any:
+        ready = [
+            encoders.opened(record, path) for record, path in zip(records, pictures, strict=False)
+        ]
+        return np.stack([point.vectors["image"] for point in encoders.points(ready)])
+
+    first = vectors()
+    np.testing.assert_array_equal(first, encode_images(FakeEncoder(), pictures[:3]))
+    np.testing.assert_array_equal(vectors(), first)
+    assert (inner.preprocessed, sum(inner.pixels)) == (3, 3)
+    np.testing.assert_array_equal(encoders.kept(digest_of(pictures[0])), first[0])  # type: ignore[arg-type]
+    pictures[0].write_bytes(pictures[3].read_bytes())
+    assert not np.array_equal(vectors()[0], first[0])
+
+
+def test_a_vector_that_the_caller_gave_is_not_kept_as_the_encoders(
+    cache: EmbeddingCache, pictures: list[Path]
+) -> None:
+    encoder = CachedEncoder(FakeEncoder(), cache)
+    encoders = Encoders(encoder, encoder)
+    given = {"image": np.eye(1, 64, dtype=np.float32)[0]}
+    encoders.points([encoders.opened(Record("a"), pictures[0], given)])
+    assert encoders.kept(digest_of(pictures[0])) is None
+    plain = Encoders(FakeEncoder(), FakeEncoder())
+    assert plain.kept(digest_of(pictures[0])) is None
+    assert plain.opened(Record("a"), pictures[0]).pixels is not None
 
 
 def test_a_picture_that_has_changed_is_another(cache: EmbeddingCache, tmp_path: Path) -> None:

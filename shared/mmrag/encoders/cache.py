@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class CachedEncoder:
             found.update(self._kept(list(missing), encode(list(missing.values()))))
         return np.stack([found[key] for key in keys]) if keys else np.empty((0, dim), np.float32)
 
-    def _kept(self, keys: Sequence[bytes], rows: Matrix) -> dict[bytes, Vector]:
+    def _kept(self, keys: Sequence[bytes], rows: Iterable[Vector]) -> dict[bytes, Vector]:
         """The rows by key, after they were put into the cache."""
         made = dict(zip(keys, rows, strict=True))
         self.cache.put(made)
@@ -122,12 +122,12 @@ class _Asked:
 class CachedImageEncoder(CachedEncoder):
     """An image encoder with a cache; made by :class:`CachedEncoder`.
 
-    Pictures are known in two ways. :meth:`encode_images` and :meth:`kept_images` go by the sha256
-    of a file's bytes (:func:`mmrag.identity.digest_of`, ``record.image.sha256``): a picture that is
-    kept is neither decoded nor preprocessed, and its vector is there in microseconds.
-    :meth:`encode_pixels`, which is all that the protocol has, goes by the sha256 of the pixels that
-    :meth:`preprocess` made: the model is spared, decoding is not. What one way has kept, the other
-    does not find.
+    Pictures are known in two ways. :meth:`encode_images`, :meth:`kept_images` and
+    :meth:`keep_images` go by the sha256 of a file's bytes (:func:`mmrag.identity.digest_of`,
+    ``record.image.sha256``): a picture that is kept is neither decoded nor preprocessed, and its
+    vector is there in microseconds. :meth:`encode_pixels`, which is all that the protocol has, goes
+    by the sha256 of the pixels that :meth:`preprocess` made: the model is spared, decoding is not.
+    What one way has kept, the other does not find.
     """
 
     encoder: ImageEncoder
@@ -163,6 +163,10 @@ class CachedImageEncoder(CachedEncoder):
         keys = self._image_keys(digests)
         found = self.cache.get(keys, self.space.dim)
         return [found.get(key) for key in keys]
+
+    def keep_images(self, vectors: Mapping[str, Vector]) -> None:
+        """Keep this encoder's vectors of pictures, by the sha256 of their bytes."""
+        self._kept(self._image_keys(vectors), list(vectors.values()))
 
     def _image_keys(self, digests: Iterable[str]) -> list[bytes]:
         return self._keys("image", map(str.encode, digests))
