@@ -14,6 +14,7 @@ from typing_extensions import Self
 from langchain_mm.convert import record_to_document
 from langchain_mm.filters import DocumentFilter, where_of
 from langchain_mm.images import AnyImage, image_input
+from langchain_mm.query import text_of
 from langchain_mm.relevance import relevance_of
 from mmrag.diversity import mmr, redundancy
 from mmrag.errors import InputError
@@ -90,7 +91,7 @@ class Searching(VectorStore):
     ) -> Scored:
         """The best documents for words, each with its fused score."""
         refuse(kwargs)
-        return _scored(self._index.search(query, limit=k, where=where_of(filter)))
+        return _scored(self._index.search(text_of(query), limit=k, where=where_of(filter)))
 
     def similarity_search_by_image(
         self,
@@ -150,7 +151,8 @@ class Searching(VectorStore):
         """
         refuse(kwargs)
         where, depth = where_of(filter), _depth(k, fetch_k, lambda_mult)
-        return self._diverse(self._index.search(query, limit=depth, where=where), k, lambda_mult)
+        hits = self._index.search(text_of(query), limit=depth, where=where)
+        return self._diverse(hits, k, lambda_mult)
 
     def max_marginal_relevance_search_by_vector(
         self,

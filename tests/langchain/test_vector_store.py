@@ -591,6 +591,8 @@ def test_what_mmrag_wrote_is_found_as_documents(store: MultimodalVectorStore) ->
         (lambda s: s.similarity_search("a", k=0), "limit"),
         (lambda s: s.similarity_search("a", score_threshold=0.5), "takes no score_threshold"),
         (lambda s: s.similarity_search(5), "a string, not int"),
+        (lambda s: s.similarity_search(None), "a string, not NoneType"),
+        (lambda s: s.max_marginal_relevance_search(None), "a string, not NoneType"),
         (lambda s: s.similarity_search_by_image(None), "an empty query: .*a picture"),
         (lambda s: s.similarity_search_by_image(5), "a picture is a path"),
         (lambda s: s.max_marginal_relevance_search("a", k=0), "k is a whole number"),
