@@ -32,7 +32,7 @@ from mmrag.plan import Job, make_plan, unreadable
 from mmrag.readers.base import MediaFolder
 from mmrag.recovery import derived, opened_journal
 from mmrag.report import Failure, Progress, Report, Status
-from mmrag.scan import folders, gone
+from mmrag.scan import folders, gone, journal_key
 
 if TYPE_CHECKING:
     from mmrag.index import MultimodalIndex
@@ -75,6 +75,7 @@ def ingest(
         run.work(run.plan(given, retry=retry))
         if prune:
             run.prune(given)
+        run.keep_refused(given)
         run.finish()
     run.report.records = index.count()
     run.report.seconds = round(time.monotonic() - started, 3)
@@ -94,6 +95,7 @@ class _Run:
         self.ended: list[tuple[Job, BaseException | None]] = []
         self.broken: dict[Job, Exception] = {}
         self.filled: set[Job] = set()  # jobs of which something was written
+        self.refused: dict[Path, Failure] = {}
         self.written = self.done = self.total = 0
 
     def plan(self, paths: Sequence[str | Path], *, retry: bool) -> list[Job]:
@@ -101,6 +103,7 @@ class _Run:
         plan = make_plan(paths, self.folder, self.journal, self.index.encoders, retry=retry)
         self.report.unchanged = plan.unchanged
         self.report.failed = plan.failed
+        self.refused = plan.refused
         self.total = len(plan.jobs)
         return plan.jobs
 
@@ -194,6 +197,8 @@ class _Run:
         failure = _failure(job, error)
         if failure is not None:
             self.report.failed.append(failure)
+            if not _lasting(error):
+                self.refused[job.source.path] = failure
         elif job.known is not None and job.known.state == "done":
             self.report.updated += 1
         else:
@@ -213,13 +218,31 @@ class _Run:
         lost = [
             source
             for source in self.journal.sources()
-            if not roots.isdisjoint(Path(source.path).parents) and gone(Path(source.path))
+            if (source.state == "done" or source.mark)  # else there is nothing of it but an error
+            and not roots.isdisjoint(Path(source.path).parents)
+            and gone(Path(source.path))
         ]
         if lost:
             self.journal.clean = False
             self.journal.forget(source.path for source in lost)
             self.report.deleted = sum(source.state == "done" for source in lost)
             self.drop_stale()
+
+    def keep_refused(self, given: Sequence[str | Path]) -> None:
+        """Keep in the journal which files the system refuses, and forget which it did, as far as
+        this run has looked."""
+        found = ((journal_key(path), failure) for path, failure in self.refused.items())
+        refused = {key: failure for key, failure in found if key is not None}
+        known = self.journal.refused()
+        news = {key: failure for key, failure in refused.items() if known.get(key) != failure}
+        roots, keys = folders(given), {journal_key(Path(path)) for path in given}
+        well = [
+            key
+            for key in known.keys() - refused.keys()
+            if key in keys or not roots.isdisjoint(Path(key).parents)
+        ]
+        if news or well:
+            self.journal.keep_refused(news, well)
 
     def finish(self) -> None:
         """Remove derived pictures that no record needs any more."""
@@ -242,7 +265,10 @@ def _row(job: Job, error: BaseException | None) -> tuple[str, str, Mark, int, Fa
 
 
 def _failure(job: Job, error: BaseException | None) -> Failure | None:
-    return None if error is None else Failure(job.source.name, type(error).__name__, str(error))
+    if error is None:
+        return None
+    said = str(error).encode(errors="backslashreplace").decode()  # SQLite takes no half character
+    return Failure(job.source.name, type(error).__name__, said)
 
 
 def _lasting(error: BaseException | None) -> bool:

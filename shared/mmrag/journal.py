@@ -5,6 +5,9 @@ source's row moves to the new generation only after the store has acknowledged t
 is of another generation than its source's is then stale and deleted. A process killed at any point
 therefore leaves only stale parts, which the next run deletes, and sources that it does again.
 
+A file that cannot be read now has a row too, for its error, but no mark that would keep it from
+being tried again; what the index has of it stays.
+
 Between the beginning of a run and its end the journal is not *clean*. A run that finds it so, or
 finds it new, also takes in what the index holds and the journal does not know.
 """
@@ -12,7 +15,7 @@ finds it new, also takes in what the index holds and the journal does not know.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +46,21 @@ _CLEARED = """
 DELETE FROM parts
 WHERE generation IS NOT (SELECT generation FROM sources s WHERE s.path = parts.path)
 """
+# The row of a file that failed for good has a mark, that of one that may be better has none.
+_REFUSED = """
+SELECT path, name, error, message FROM sources
+WHERE error IS NOT NULL AND (state = 'done' OR mark = '')
+"""
+_REFUSE = """
+INSERT INTO sources VALUES (?, ?, '', 0, 'failed', ?, ?)
+ON CONFLICT (path) DO UPDATE SET error = excluded.error, message = excluded.message,
+    name = CASE state WHEN 'done' THEN name ELSE excluded.name END,
+    mark = CASE state WHEN 'done' THEN mark ELSE '' END
+"""
+_WELL = (
+    "DELETE FROM sources WHERE path=? AND state='failed' AND mark=''",
+    "UPDATE sources SET error=NULL, message=NULL WHERE path=? AND state='done'",
+)
 # A file with parts that are not held any more is read again, as its empty mark has it. What is
 # held and unknown belongs to generation 0: current for a file that has no row yet, which is then
 # read again too, stale for any other.
@@ -133,12 +151,12 @@ class Journal:
         return [Source(*row) for row in self._rows(sql)]
 
     def failures(self) -> list[Failure]:
-        """All files that could not be indexed."""
-        sql = "SELECT name, error, message FROM sources WHERE state='failed' ORDER BY path"
+        """All files that could not be indexed, or cannot be read now."""
+        sql = "SELECT name, error, message FROM sources WHERE error IS NOT NULL ORDER BY path"
         return [Failure(*row) for row in self._rows(sql)]
 
     def failure(self, path: str) -> Failure | None:
-        """Why this file could not be indexed, if it could not."""
+        """Why this file could not be indexed, if that is why it has no records."""
         sql = "SELECT name, error, message FROM sources WHERE state='failed' AND path=?"
         return next((Failure(*row) for row in self._rows(sql, path)), None)
 
@@ -172,6 +190,19 @@ class Journal:
                 self._db.execute(_CLEARED)
             else:
                 self._db.executemany(f"{_CLEARED} AND path=?", ((path,) for path in paths))
+
+    def refused(self) -> dict[str, Failure]:
+        """The files, by path, that could not be read when they were last looked for."""
+        return {path: Failure(*failure) for path, *failure in self._rows(_REFUSED)}
+
+    def keep_refused(self, refused: Mapping[str, Failure], well: Sequence[str]) -> None:
+        """Note files that cannot be read now, and those that are ``well`` again, or gone. Marks and
+        parts of what was read before stay."""
+        with self._transaction():
+            for sql in _WELL:
+                self._db.executemany(sql, [(path,) for path in well])
+            rows = [(path, f.source, f.error, f.message) for path, f in refused.items()]
+            self._db.executemany(_REFUSE, rows)
 
     def forget(self, paths: Iterable[str]) -> None:
         """Forget files; their parts become stale."""

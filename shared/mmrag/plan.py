@@ -40,11 +40,12 @@ class Job:
 @dataclass(slots=True)
 class Plan:
     """The files to read, how many need not be, and those that cannot be, as known without reading
-    them."""
+    them. ``refused`` are those of them, by their paths, that the system refuses now."""
 
     jobs: list[Job] = field(default_factory=list)
     unchanged: int = 0
     failed: list[Failure] = field(default_factory=list)
+    refused: dict[Path, Failure] = field(default_factory=dict)
 
 
 def make_plan(
@@ -101,7 +102,9 @@ def _decide(
     if isinstance(reader, SourceError):
         if not sha256:
             # It cannot be read now: what the index has of it stays, and the next run looks again.
-            plan.failed.append(Failure(found.name, type(reader).__name__, str(reader)))
+            failure = Failure(found.name, type(reader).__name__, str(reader))
+            plan.failed.append(failure)
+            plan.refused[found.path] = failure
             return
         label = f"none {__version__}"  # another release may be able to read it
     else:
@@ -109,12 +112,12 @@ def _decide(
     mark = Mark(sha256, label, space)
     known = journal.source(str(found.path))
     if known is not None and known.mark == str(mark):
-        failure = journal.failure(str(found.path))
-        if failure is None:
+        before = journal.failure(str(found.path))
+        if before is None:
             plan.unchanged += 1
             return
         if not retry:
-            plan.failed.append(replace(failure, source=found.name))
+            plan.failed.append(replace(before, source=found.name))
             return
     plan.jobs.append(Job(SourceFile(found.path, found.name, sha256), reader, mark, known))
 

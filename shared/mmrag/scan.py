@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmrag.errors import SourceError, UnreadableSource
 
-__all__ = ["Found", "folders", "gone", "scan"]
+__all__ = ["Found", "folders", "gone", "journal_key", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def scan(paths: Iterable[str | Path], leave_out: Path) -> Iterator[Found]:
                 yield _refused(path, name, f"{name}: {reason}")
                 continue
             if _shown(f"{name}{real}") != f"{name}{real}":
-                yield _refused(real, name, f"its name is not valid UTF-8: {real}")
+                yield _refused(path, name, f"its name is not valid UTF-8: {real}")
             elif stat.S_ISREG(info.st_mode):
                 yield Found(real, name)
             elif is_given:
@@ -81,6 +81,20 @@ def gone(path: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def journal_key(path: Path) -> str | None:
+    """What the journal calls a path that the system refuses, a link by its own place; None if there
+    is certainly nothing."""
+    try:
+        path = _expanded(os.fspath(path))
+        path = path.parent.resolve() / path.name
+        path.lstat()
+    except PermissionError:
+        pass
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return _shown(str(path))
 
 
 def _expanded(name: str) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import mmrag.ingest
+from mmrag import inputs
 from mmrag.errors import (
     DamagedSource,
     DiskFull,
@@ -220,7 +221,15 @@ def refused_at(stage: str, patch: pytest.MonkeyPatch) -> None:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return open_(path, mode, *args, **options)
 
+    open_regular = inputs.open_regular
+
+    def refuse_picture(path: Path) -> Any:
+        if path.stem == "x" and stage == "reading":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_regular(path)
+
     patch.setattr(Path, "open", refuse)
+    patch.setattr(inputs, "open_regular", refuse_picture)
 
 
 @pytest.mark.parametrize("stage", ["hashing", "reading"])
@@ -266,6 +275,68 @@ def test_a_new_file_that_cannot_be_read_is_tried_again(
     assert counts(ingest(index, [docs])) == (1, 0, 0, 0, 0)
 
 
+def test_what_the_system_refuses_is_in_the_journal_until_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = write(tmp_path / "docs", {"x.txt": "words", "old/x.md": "kept", "fine.txt": "fine"})
+    with opened(tmp_path / "kb") as index:
+        index.add_files([docs / "old"])
+        bad = os.fsdecode(b"bad\xff.txt")
+        write(docs, {bad: "x"})
+        (docs / "broken.txt").symlink_to("nowhere")
+        (docs / "loop").symlink_to("loop")
+        (docs / "bad link.txt").symlink_to(bad)
+        with monkeypatch.context() as patch:
+            refused_at("hashing", patch)
+            for prune in (False, True, False):
+                report = index.add_files([docs, tmp_path / "nowhere"], prune=prune)
+                assert report.deleted == 0
+                assert len(report.failed) == 6
+                listed = index.info().failed
+                assert listed is not None
+                # A path that does not exist is no file: it is only reported.
+                assert {f.source: f for f in listed} == {
+                    f.source: f for f in report.failed if "nowhere" not in f.source
+                }
+                assert index.count({"source": f"{docs}/old/x.md"}) == 1
+            index.add_files([docs / "old" / "x.md"])
+            assert len(index.info().failed or ()) == 5
+        other = write(tmp_path / "other", {"z.txt": "elsewhere"})
+        assert counts(index.add_files([other])) == (1, 0, 0, 0, 0)
+        assert len(index.info().failed or ()) == 5
+        # Well again: nothing of what was indexed is read once more.
+        for name in ("broken.txt", bad, "bad link.txt"):
+            (docs / name).unlink()
+        (docs / "loop").unlink()
+        (docs / "loop").mkdir()
+        assert counts(index.add_files([docs])) == (1, 0, 2, 0, 0)
+        assert index.info().failed == []
+
+
+def test_a_link_that_is_given_itself_is_forgotten_when_it_leads_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to("target")
+    index, _ = memory_index(tmp_path / "kb")
+    with working_in(tmp_path):
+        assert counts(ingest(index, ["link.txt"])) == (0, 0, 0, 0, 1)
+        assert [f.source for f in index.info().failed or ()] == ["link.txt"]
+        write(tmp_path, {"target": ""})
+        (tmp_path / "target").rename(tmp_path / "target.txt")
+        (tmp_path / "link.txt").unlink()
+        (tmp_path / "link.txt").symlink_to("target.txt")
+        ingest(index, ["link.txt"])
+        assert [f.error for f in index.info().failed or ()] == ["EmptySource"]
+
+
+def test_a_run_that_finds_the_same_refused_writes_nothing(tmp_path: Path) -> None:
+    docs = write(tmp_path / "docs", {"a.txt": "words"})
+    (docs / "broken.txt").symlink_to("nowhere")
+    index, _ = memory_index(tmp_path / "kb")
+    ingest(index, [docs])
+    before = {p.name: p.read_bytes() for p in (tmp_path / "kb").iterdir() if p.is_file()}
+    assert counts(ingest(index, [docs], prune=True)) == (0, 0, 1, 0, 1)
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "kb").iterdir() if p.is_file()}
+
+
 def test_an_extra_that_is_missing_is_not_held_against_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,7 +352,9 @@ def test_an_extra_that_is_missing_is_not_held_against_the_file(
         report = ingest(index, [docs])
     assert failures(report) == {"a.png": "MissingExtra"}
     assert "pip install 'mmrag[heic]'" in report.failed[0].message
+    assert index.info().failed == report.failed
     assert counts(ingest(index, [docs])) == (1, 0, 0, 0, 0)
+    assert index.info().failed == []
 
 
 class Reader(TextReader):
