@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmrag import MultimodalIndex
 from mmrag.display import Hits
-from mmrag.errors import InputError, UnreadableSource
+from mmrag.errors import AnswerError, InputError, ServiceError, UnreadableSource
 from mmrag.media import ImageInput
 from mmrag.rerank import RERANK, arerank_hits, blend, evidence_score, rerank_hits
 from mmrag.rerankers.scale import logistic
@@ -122,6 +123,11 @@ def hit(name: str, *contributions: float) -> Hit:
     return Hit(Record(name, name), math.fsum(contributions), routes)
 
 
+def test_the_smallest_of_contributions_is_a_share_too() -> None:
+    (found,) = rerank_hits([hit("a", 5e-324)], Says({"a": 0.0}), "query", weight=0)
+    assert found.routes[0].contribution == pytest.approx(found.score)
+
+
 @given(
     st.lists(st.lists(st.floats(-3, 3), min_size=1, max_size=3), min_size=1, max_size=6),
     SCORES,
@@ -171,6 +177,59 @@ def test_what_a_reranker_cannot_judge_keeps_what_the_search_found(weight: float)
         assert [r.route for r in new.routes] == [r.route for r in old.routes]
         assert new.score == pytest.approx(math.fsum(r.contribution for r in new.routes))
     assert [by_name[name].routes[-1].rank for name in ("cat", "dog")] == [1, 2]
+
+
+class Choking(Says):
+    """Of its own kind of error where one of these is among the candidates."""
+
+    def __init__(self, scores: dict[str, float], *bad: str) -> None:
+        super().__init__(scores)
+        self.bad, self.calls = bad, 0
+
+    def rerank(
+        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        self.calls += 1
+        if any(record.id in self.bad for record in records):
+            raise RuntimeError("no such tensor")
+        return super().rerank(text, image, records)
+
+
+def test_a_candidate_that_a_reranker_fails_on_keeps_its_score(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hits = [hit("bad", 1.5), hit("a", 1.0), hit("b", 0.5)]
+    says = Choking({"a": 0.1, "b": 0.9}, "bad")
+    with caplog.at_level(logging.WARNING, "mmrag"):
+        found = rerank_hits(hits, says, "query")
+    assert [h.record.id for h in found] == ["b", "bad", "a"]
+    assert found[1].score == pytest.approx(evidence_score(1.5))
+    assert [r.route for r in found[1].routes] == ["route 0"]
+    (warning,) = caplog.messages
+    assert "'bad'" in warning
+    assert "no such tensor" in warning
+
+
+def test_a_reranker_that_fails_on_everything_is_a_typed_error_and_soon() -> None:
+    hits = [hit(str(number), 1.0) for number in range(50)]
+    says = Choking({}, *(str(number) for number in range(50)))
+    with pytest.raises(AnswerError, match="says judges nothing at all: no such tensor"):
+        rerank_hits(hits, says, "query")
+    assert says.calls < 10
+
+    class Silent(Says):
+        def rerank(self, *_: object) -> list[float]:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(AnswerError, match="judges nothing at all"):
+        rerank_hits(hits, Silent({}), "query")
+
+    class Busy(Says):
+        def rerank(self, *_: object) -> list[float]:
+            raise ServiceError("busy")
+
+    with pytest.raises(ServiceError, match="busy"):
+        rerank_hits(hits, Busy({}), "query")
 
 
 def test_equals_stay_in_the_order_of_the_search_whatever_order_they_come_in() -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmrag.display import Hits
-from mmrag.errors import InputError
+from mmrag.errors import AnswerError, InputError, MmragError
 from mmrag.rerankers.parts import words_of
 from mmrag.rerankers.scale import evidence_score
-from mmrag.types import Hit, RouteScore, key_of
+from mmrag.types import Hit, Record, RouteScore, key_of
 
 if TYPE_CHECKING:
     from mmrag.media import ImageInput
     from mmrag.protocols import Reranker
 
 __all__ = ["RERANK", "arerank_hits", "blend", "rerank_hits"]
+
+FAILURES = 5  # one after another, and nothing judged: it is the reranker
+
+log = logging.getLogger("mmrag")
 
 RERANK = "rerank"
 """The name of the :class:`mmrag.types.RouteScore` in which a hit says what the reranker said."""
@@ -76,12 +82,14 @@ def rerank_hits(
 
     A reranker that cannot judge everything may have a method ``judges(record)`` that says so: such
     a hit is not put last, but has the score of its evidence, whatever the weight, and no route
-    ``"rerank"``. As a blend does, that wants a fusion whose scores are evidence.
+    ``"rerank"``. As a blend does, that wants a fusion whose scores are evidence. The same holds of
+    a hit that the reranker fails on by an error that is not mmrag's, with a warning that names it.
 
     Raises:
         InputError: there is no query, ``top_n`` is below 1, ``weight`` is outside 0..1, the
             reranker takes no such query, or its scores are not one in 0..1 for each hit.
         SourceError: the query's picture cannot be opened.
+        AnswerError: the reranker fails on all, or on each of the first five.
 
     Example:
         >>> rerank_hits(index.search("a cat", limit=50), reranker, top_n=5)   # doctest: +SKIP
@@ -137,13 +145,44 @@ def _judged(
 ) -> dict[int, float]:
     """The reranker's scores by the place of the hit, for those that it can judge."""
     judges = getattr(reranker, "judges", lambda _: True)
-    asked = [number for number, hit in enumerate(hits) if judges(hit.record)]
-    if not asked:
+    records = {number: hit.record for number, hit in enumerate(hits) if judges(hit.record)}
+    if not records:
         return {}
-    said = reranker.rerank(text, image, [hits[number].record for number in asked])
-    if len(said) != len(asked):
-        raise InputError(f"{reranker.name} gave {len(said)} scores for {len(asked)} hits")
-    return dict(zip(asked, said, strict=True))
+    ask = partial(_asked, reranker, text, image)
+    try:
+        return dict(zip(records, ask(list(records.values())), strict=True))
+    except MmragError:
+        raise
+    except Exception as error:  # a foreign reranker may raise anything, over a single candidate
+        log.debug("%s failed on %d records", reranker.name, len(records), exc_info=error)
+        return _one_by_one(ask, records, reranker.name)
+
+
+def _one_by_one(
+    ask: Callable[[list[Record]], list[float]], records: Mapping[int, Record], name: str
+) -> dict[int, float]:
+    """The scores of those that the reranker does not fail on."""
+    judged: dict[int, float] = {}
+    for tried, (number, record) in enumerate(records.items(), start=1):
+        try:
+            (judged[number],) = ask([record])
+        except MmragError:
+            raise
+        except Exception as error:
+            if not judged and tried == min(FAILURES, len(records)):
+                raise AnswerError(f"{name} judges nothing at all: {error}") from error
+            message = "record %r keeps the score of the search, as %s failed on it: %s"
+            log.warning(message, record.id, name, error)
+    return judged
+
+
+def _asked(
+    reranker: Reranker, text: str | None, image: ImageInput | None, records: list[Record]
+) -> list[float]:
+    said = list(reranker.rerank(text, image, records))
+    if len(said) != len(records):
+        raise InputError(f"{reranker.name} gave {len(said)} scores for {len(records)} hits")
+    return said
 
 
 def _score(hit: Hit, judged: float | None, weight: float) -> float:
@@ -173,7 +212,7 @@ def _shared(hit: Hit, score: float, rest: float) -> Hit:
     if not 0 < total < math.inf:
         shares, total = [1.0] * len(before), float(len(before))
     routes = tuple(
-        replace(route, contribution=rest * share / total)
+        replace(route, contribution=rest * (share / total))
         for route, share in zip(before, shares, strict=True)
     )
     return replace(hit, score=score, routes=routes)
