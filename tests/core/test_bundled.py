@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -135,3 +140,31 @@ def test_an_encoder_survives_pickling(encoder: BundledEncoder) -> None:
 def test_half_a_surrogate_is_a_text_like_any_other(encoder: BundledEncoder) -> None:
     vectors = encoder.encode_texts(["half \ud83d a pair", "half ? a pair"], "passage")
     np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_an_encoder_works_in_a_forked_child() -> None:
+    """As a DataLoader or a preloading web server forks: the pool's threads stay behind, and a lock
+    that one of them holds would be held for ever."""
+    script = """
+import os, sys
+from mmrag.encoders.bundled import BundledEncoder
+encoder = BundledEncoder()
+before = encoder.encode_texts(["one", "two", "three"], "query")
+with encoder._lock:  # as if another thread was loading a model
+    child = os.fork()
+if child == 0:
+    import numpy as np
+    again = encoder.encode_texts(["one", "two", "three"], "query")
+    pixels = np.zeros((3, 260, 260), np.uint8)
+    assert encoder.encode_pixels([pixels, pixels]).shape == (2, 384)
+    os._exit(0 if np.array_equal(before, again) else 1)
+encoder.encode_texts(["and", "the", "parent"], "query")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a child that hangs, too

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -51,6 +53,7 @@ class BundledEncoder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        _ENCODERS.add(self)
 
     @property
     def image_size(self) -> int:
@@ -174,6 +177,21 @@ class BundledEncoder:
                 if made is None:
                     made = self.__dict__[slot] = make()
         return made
+
+
+_ENCODERS: weakref.WeakSet[BundledEncoder] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child the threads of the pool are gone, and who held a lock does not release it;
+    the models run without threads of their own and are as good as before."""
+    for encoder in list(_ENCODERS):
+        encoder._lock = threading.Lock()
+        encoder.__dict__.pop("_made_workers", None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _pool(vectors: NDArray[np.float32], windows: list[list[int]]) -> NDArray[np.float32]:
