@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cache
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from langchain_core.documents import Document
 from langchain_core.language_models import LanguageModelInput
@@ -25,12 +25,11 @@ from typing_extensions import TypedDict
 
 from langchain_mm.answering import Answering, Asked, CitedSource, acite, cite
 from langchain_mm.blocks import checked_documents, checked_retriever
-from langchain_mm.images import image_input
+from langchain_mm.fusion_retriever import sees
+from langchain_mm.images import reopenable
 from langchain_mm.opening import AllowedRoots, Opening
 from langchain_mm.query import Held
-from langchain_mm.retriever import MultimodalRetriever
 from mmrag.errors import InputError
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.sources import Budget
 
 __all__ = ["Budget", "CitedSource", "RagAnswer", "RagQuestion", "create_multimodal_rag_chain"]
@@ -74,7 +73,8 @@ def create_multimodal_rag_chain(
     and in no other.
 
     Args:
-        retriever: any.
+        retriever: any. One that :meth:`langchain_mm.MultimodalRetriever.from_retrievers` made
+            passes the picture on to those that it fuses.
         chat_model: any, also with ``with_retry`` and the like.
         budget: how much of the sources is sent; ``Budget(max_images=0)`` if the model cannot see.
         allowed_roots: folders of pictures that are sent wherever a document comes from. Of others,
@@ -95,7 +95,7 @@ def create_multimodal_rag_chain(
     checked_retriever(retriever)
     if not isinstance(chat_model, Runnable):
         raise InputError(f"a chat model is a Runnable, not {type(chat_model).__name__}")
-    sees = _searches_by_pictures(retriever)
+    seeing = sees(retriever)
 
     @cache
     def warn() -> None:
@@ -109,18 +109,18 @@ def create_multimodal_rag_chain(
         """What the retriever is told beside the words."""
         if asked.image is None:
             return {}
-        if sees:
+        if seeing:
             return {"image": asked.image}
         warn()
         return {}
 
     def find(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
-        asked = _asked(given, sees)
+        asked = _asked(given, seeing)
         found = retriever.invoke(asked.words, config, **picture(asked))
         return {"documents": checked_documents(found), "asked": asked}
 
     async def afind(given: RagQuestion, config: RunnableConfig) -> dict[str, Any]:
-        asked = await asyncio.to_thread(_asked, given, sees)
+        asked = await asyncio.to_thread(_asked, given, seeing)
         found = await retriever.ainvoke(asked.words, config, **picture(asked))
         return {"documents": checked_documents(found), "asked": asked}
 
@@ -194,7 +194,7 @@ def _held(given: RagQuestion) -> RagQuestion:
     return given  # what is no question is refused in the chain, where traces see it
 
 
-def _asked(given: RagQuestion, sees: bool) -> Asked:
+def _asked(given: RagQuestion, seeing: bool) -> Asked:
     asked = {"question": given} if isinstance(given, str) else given
     if not isinstance(asked, Mapping):
         raise InputError(f"a question is a string or a dict, not {_kind(given)}")
@@ -206,24 +206,13 @@ def _asked(given: RagQuestion, sees: bool) -> Asked:
     words = (words or "").strip()
     if not words and image is None:
         raise InputError("an empty question: give words, a picture, or both")
-    if not words and not sees:
+    if not words and not seeing:
         raise InputError("this retriever takes words alone: ask a question about the picture")
     if image is None:
         return Asked(words, None)
-    picture = image_input(image.image if isinstance(image, Held) else image)
-    if hasattr(picture, "read"):  # here, as not every file can be read twice
-        picture = read_bytes(cast(BinaryIO, picture), DEFAULT_LIMITS)
-    return Asked(words, Held(picture))
+    return Asked(words, Held(reopenable(image.image if isinstance(image, Held) else image)))
 
 
 def _kind(given: object) -> str:
     hint = ": pass message.text" if isinstance(given, BaseMessage) else ""
     return f"{type(given).__name__}{hint}"
-
-
-def _searches_by_pictures(retriever: object) -> bool:
-    """Whether it is our retriever, as it is or with settings bound to it."""
-    inner = getattr(retriever, "bound", None) or getattr(retriever, "default", None)
-    return isinstance(retriever, MultimodalRetriever) or (
-        inner is not None and _searches_by_pictures(inner)
-    )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,16 +18,14 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from langchain_mm.convert import HIT_KEY, IMAGE_KEY
-from langchain_mm.reranker import SCORE_KEY
+from langchain_mm.fused import document_of, said_by
+from langchain_mm.images import AnyImage, reopenable
+from langchain_mm.retriever import MultimodalRetriever
 from mmrag.errors import InputError, UnknownName
-from mmrag.fusion import Fused, rrf
+from mmrag.fusion import rrf
 from mmrag.protocols import Ranking
 
-__all__ = ["FusionRetriever"]
-
-# What retrievers and rerankers write into the metadata of what they found.
-_WRITTEN = frozenset({HIT_KEY, SCORE_KEY, "score", "_id", "_collection_name"})
+__all__ = ["FusionRetriever", "sees"]
 
 
 class FusionRetriever(BaseRetriever):
@@ -55,6 +51,10 @@ class FusionRetriever(BaseRetriever):
     Sync asks all retrievers at once in threads, async awaits all at once. The first error is raised
     as it is once all have ended: a ranking that lacks a voice without saying so would look like any
     other. Retrievers keep their own ``k``, and get the ``configurable`` part of the config.
+
+    ``invoke("in red", image="bag.jpg")`` passes the picture on to every
+    :class:`langchain_mm.MultimodalRetriever` among them. The others search by the words; for a
+    picture alone they are not asked.
 
     Raises:
         ValueError: no retriever, or a setting is out of range, or a weight is for no retriever.
@@ -137,14 +137,15 @@ class FusionRetriever(BaseRetriever):
         *,
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
+        image: AnyImage | None = None,
         configurable: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        limit, named = self._limit(k), self._named()
+        limit, named = self._limit(k), self._asked(query, image)
         with ContextThreadPoolExecutor(len(named)) as pool:
-            asked = [
-                pool.submit(r.invoke, query, _config(run_manager.get_child(tag=name), configurable))
-                for name, r in named.items()
-            ]
+            asked = []
+            for name, (retriever, said) in named.items():
+                config = _config(run_manager.get_child(tag=name), configurable)
+                asked.append(pool.submit(retriever.invoke, query, config, **said))
         return self._fused(dict(zip(named, [a.result() for a in asked], strict=True)), limit)
 
     async def _aget_relevant_documents(
@@ -153,12 +154,13 @@ class FusionRetriever(BaseRetriever):
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,
         k: int | None = None,
+        image: AnyImage | None = None,
         configurable: Mapping[str, Any] | None = None,
     ) -> list[Document]:
-        limit, named = self._limit(k), self._named()
+        limit, named = self._limit(k), await asyncio.to_thread(self._asked, query, image)
         asked = [
-            r.ainvoke(query, _config(run_manager.get_child(tag=name), configurable))
-            for name, r in named.items()
+            r.ainvoke(query, _config(run_manager.get_child(tag=name), configurable), **said)
+            for name, (r, said) in named.items()
         ]
         # All are waited for, so that a failure leaves no other search running behind it.
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -168,6 +170,23 @@ class FusionRetriever(BaseRetriever):
                 raise answer
             found[name] = answer
         return self._fused(found, limit)
+
+    def _asked(
+        self, query: str, image: AnyImage | None
+    ) -> dict[str, tuple[RetrieverLike, dict[str, Any]]]:
+        """Who is asked, and what they are told beside the words."""
+        named = self._named()
+        if image is None:
+            return {name: (retriever, {}) for name, retriever in named.items()}
+        seeing = [name for name, retriever in named.items() if sees(retriever)]
+        if not seeing:
+            raise InputError("none of these retrievers searches by a picture: give words alone")
+        told = {"image": reopenable(image)}
+        return {
+            name: (retriever, told if name in seeing else {})
+            for name, retriever in named.items()
+            if name in seeing or query.strip()
+        }
 
     def _limit(self, k: int | None) -> int:
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
@@ -184,19 +203,19 @@ class FusionRetriever(BaseRetriever):
             for name, keys in self._keys(found).items()
         }
         fused = rrf(rankings, k=self.rank_constant, weights=self._weights())
-        return [_document(result, found) for result in fused[:limit]]
+        return [document_of(result, found) for result in fused[:limit]]
 
     def _keys(self, found: Mapping[str, list[Document]]) -> dict[str, tuple[str, ...]]:
         """What each document counts as."""
         ids: dict[str, str] = {}
         for document in (d for documents in found.values() for d in documents):
             if (key := self._id(document)) is not None:
-                content = _content(document)
+                content = said_by(document)
                 ids[content] = min(key, ids.get(content, key))
         return {
             name: tuple(
                 self._id(d) or ids.get(content, content)
-                for d, content in ((d, _content(d)) for d in documents)
+                for d, content in ((d, said_by(d)) for d in documents)
             )
             for name, documents in found.items()
         }
@@ -207,33 +226,18 @@ class FusionRetriever(BaseRetriever):
         return None if given is None else f"id {given}"
 
 
-def _content(document: Document) -> str:
-    metadata = {str(k): v for k, v in document.metadata.items() if k not in _WRITTEN}
-    return json.dumps([document.page_content, metadata], sort_keys=True, default=repr)
-
-
-def _document(result: Fused, found: Mapping[str, list[Document]]) -> Document:
-    """A copy of the document that stands for a key, with its fused score and the routes."""
-    votes = [(vote, found[vote.route][vote.rank - 1]) for vote in result.routes]
-    votes.sort(key=lambda vote: (-vote[0].contribution, vote[0].route))
-    routes = [
-        {"route": v.route, "rank": v.rank, "score": _score(d), "contribution": v.contribution}
-        for v, d in votes
-    ]
-    best = min(votes, key=lambda vote: (not vote[1].metadata.get(IMAGE_KEY), vote[0].rank))[1]
-    hit = {"score": result.score, "routes": routes}
-    return best.model_copy(update={"metadata": {**copy.deepcopy(best.metadata), HIT_KEY: hit}})
-
-
-def _score(document: Document) -> Any:
-    hit = document.metadata.get(HIT_KEY)
-    noted = hit.get("score") if isinstance(hit, Mapping) else None
-    return document.metadata.get(SCORE_KEY, noted)
-
-
 def _config(callbacks: Any, configurable: Mapping[str, Any] | None) -> RunnableConfig:
     return {"callbacks": callbacks, "configurable": dict(configurable or {})}
 
 
 def _configurable(config: RunnableConfig | None) -> dict[str, Any]:
     return ensure_config(config).get("configurable", {})
+
+
+def sees(retriever: object) -> bool:
+    """Whether it is a retriever that takes a picture beside the words: ours, as it is or with
+    settings bound to it, or one that fuses such ones."""
+    if isinstance(retriever, FusionRetriever):
+        return any(map(sees, retriever._named().values()))
+    inner = getattr(retriever, "bound", None) or getattr(retriever, "default", None)
+    return isinstance(retriever, MultimodalRetriever) or (inner is not None and sees(inner))

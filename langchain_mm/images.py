@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from langchain_core.documents.base import Blob
 
 from mmrag.errors import DamagedSource, InputError
+from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput
 
-__all__ = ["AnyImage", "image_input"]
+__all__ = ["AnyImage", "image_input", "reopenable"]
 
 AnyImage: TypeAlias = ImageInput | Blob | Mapping[str, Any]
 """A path, a ``data:`` URL, bytes, an open binary file, a PIL image, a ``Blob`` or an image content
@@ -36,6 +37,19 @@ def image_input(image: AnyImage) -> ImageInput:
     if isinstance(image, Mapping):
         return _of_block(image)
     return image
+
+
+def reopenable(image: AnyImage) -> ImageInput:
+    """:func:`image_input`, where a file that is open is read: not every one can be read twice.
+
+    Raises:
+        InputError, DamagedSource: as there.
+        TooLarge: the file is over the limit of bytes.
+    """
+    picture = image_input(image)
+    if hasattr(picture, "read"):
+        return read_bytes(cast(BinaryIO, picture), DEFAULT_LIMITS)
+    return picture
 
 
 def _of_block(block: Mapping[str, Any]) -> ImageInput:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,16 +22,19 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import Field
 
-from langchain_mm import MultimodalRetriever
+from langchain_mm import MultimodalRetriever, create_multimodal_rag_chain
 from langchain_mm.convert import HIT_KEY, IMAGE_KEY
 from langchain_mm.fusion_retriever import FusionRetriever
 from mmrag.errors import InputError
+
+from .kitchen import Fixed, kitchen
 
 
 class Listed(BaseRetriever):
@@ -467,3 +472,44 @@ def test_nothing_found_is_an_empty_list() -> None:
 
 def test_it_is_small_when_it_is_shown() -> None:
     assert repr(fuse(x=listed(*[text("a")] * 100))) == "FusionRetriever()"
+
+
+# A picture
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pipe"])
+def test_a_picture_goes_to_those_that_search_by_one(tmp_path: Path, kind: str) -> None:
+    class Pipe(io.BytesIO):
+        """It can be read once."""
+
+        def seekable(self) -> bool:
+            return False
+
+    path = tmp_path / "kettle.jpg"
+    with kitchen(tmp_path) as index:
+        ours = MultimodalRetriever(index=index, k=1)
+        plain = Fixed(found=[text("other")])
+        bound = ours.with_config(tags=["x"])
+        fused = MultimodalRetriever.from_retrievers(
+            {"one": ours, "two": bound, "words": plain, "nested": fuse(inner=ours)}
+        )
+        forms: dict[str, Callable[[], Any]] = {
+            "path": lambda: path,
+            "bytes": path.read_bytes,
+            "pipe": lambda: Pipe(path.read_bytes()),
+        }
+        form = forms[kind]
+        for query, expected in (("", ["kettle"]), ("boil water", ["text", "kettle", "other"])):
+            given = {"image": form()}
+            found = fused.invoke(query, **given)
+            assert set(ids(found)) <= set(expected)
+            assert asyncio.run(fused.ainvoke(query, image=form())) == found
+        by_picture = fused.invoke("", image=form())
+        routes = by_picture[0].metadata[HIT_KEY]["routes"]
+        assert [route["route"] for route in routes] == ["nested", "one", "two"]
+        assert plain.asked == ["boil water"] * 2, "by words alone, sync and async"
+        with pytest.raises(InputError, match="none of these retrievers searches by a picture"):
+            fuse(words=plain).invoke("x", image=form())
+        model = FakeListChatModel(responses=["so"])
+        answer = create_multimodal_rag_chain(fused, model).invoke({"image": form()})
+        assert ids(answer["documents"]) == ["kettle"]
