@@ -79,6 +79,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import copy
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -221,10 +222,12 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
             most = max(most, len(os.listdir("/dev/fd")))  # noqa: PTH208
             return super().encode_pixels(pixels)
 
+    gc.collect()  # what other tests left open may be closed at any time
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208
     vectors = MultimodalEmbeddings(encoder=Counting(), batch_size=20).embed_images(paths)
     assert len(vectors) == len(paths)
-    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208
+    gc.collect()
+    assert len(os.listdir("/dev/fd")) <= before  # noqa: PTH208
     assert most < before + 15, "those of the threads that decode, not of all pictures"
 
 
