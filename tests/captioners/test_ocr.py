@@ -17,11 +17,9 @@ from mmrag.errors import AnswerError, DamagedSource, InputError, MissingExtra, T
 from mmrag.protocols import Captioner
 from mmrag.types import Caption, Locator
 
-from .pictures import FONT, SAMPLE, blank, columns, plain, png, written
+from .pictures import SAMPLE, blank, chinese, plain, png, written
 
 pytest.importorskip("rapidocr")
-
-chinese = pytest.mark.skipif(not FONT.exists(), reason="no Chinese font to draw with")
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +93,21 @@ def test_a_picture_is_turned_as_exif_says(captioner: OcrCaptioner, tmp_path) -> 
     assert first.locator.bbox[1] < 0.2  # of the picture as displayed
 
 
-@chinese
-@pytest.mark.parametrize("texts", [["床前明月光"], ["春眠不觉晓处处", "闻啼鸟夜来风雨"]])
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [("column", ["床前明月光"]), ("columns", ["春眠不觉晓处处", "闻啼鸟夜来风雨"])],
+)
 def test_columns_of_chinese_are_read_from_the_right(
-    captioner: OcrCaptioner, texts: list[str]
+    captioner: OcrCaptioner, name: str, texts: list[str]
 ) -> None:
-    assert said(captioner, columns(texts)) == texts
+    assert said(captioner, chinese(name)) == texts
 
 
-@chinese
 @pytest.mark.parametrize("turn", [90, 270])
 def test_turned_chinese_is_no_column(captioner: OcrCaptioner, turn: int) -> None:
     texts = ["春眠不觉晓处处闻啼鸟", "夜来风雨声花落知多少"]
-    page = written(dict(zip([(30, 30), (30, 110)], texts, strict=True)), (500, 200))
+    page = chinese("rows")
+    assert said(captioner, page) == texts
     assert said(captioner, page.rotate(turn, expand=True, fillcolor="white")) == texts
 
 
