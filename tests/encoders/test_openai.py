@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mmrag.encoders import openai_tokens
-from mmrag.encoders.openai import OpenAIEncoder
+from mmrag.encoders.openai import AT_ONCE, OpenAIEncoder
 from mmrag.encoders.openai_tokens import requests_of, windows_of
 from mmrag.errors import InputError, MissingExtra, ServiceError
 from mmrag.protocols import ImageEncoder, TextEncoder
@@ -297,7 +298,9 @@ def test_without_its_word_each_wait_is_longer(
     server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("openai._base_client.time.sleep", waits.append)
+    # The client's name for the module, so that the server's own sleeps stay as they are.
+    stand_in = SimpleNamespace(sleep=waits.append, time=time.time, monotonic=time.monotonic)
+    monkeypatch.setattr("openai._base_client.time", stand_in)
     server.faults = [Fault(503)] * 6
     encoder_for(server).encode_texts(["a"], "query")
     assert len(waits) == 6
@@ -307,9 +310,9 @@ def test_without_its_word_each_wait_is_longer(
 
 def test_a_timeout_is_tried_again(server: EmbeddingsServer) -> None:
     server.faults = [Fault(hang=True)]
-    rows = encoder_for(server, timeout=0.3).encode_texts(["a"], "query")
+    rows = encoder_for(server, timeout=0.5).encode_texts(["a"], "query")
     np.testing.assert_allclose(rows, expected(["a"], 64), atol=1e-6)
-    assert len(server.bodies) == 2
+    assert len(server.bodies) >= 2  # on a busy machine a good answer may be late too
 
 
 # Failures that stay
@@ -361,6 +364,8 @@ def test_what_stays_wrong_is_an_error_that_says_what(
     encoder = encoder_for(server, max_retries=0, timeout=0.3 if fault.hang else 10)
     with pytest.raises(ServiceError, match=says):
         encoder.encode_texts(["a", "b"], "passage")
+    if fault.hang:
+        encoder = encoder_for(server)  # which has time for a good answer
     np.testing.assert_allclose(encoder.encode_texts(["a"], "query"), expected(["a"], 64), atol=1e-6)
 
 
@@ -371,10 +376,11 @@ def test_another_dimension_than_the_models_is_an_error(server: EmbeddingsServer)
 
 
 def test_the_first_error_of_many_requests_ends_them(server: EmbeddingsServer) -> None:
-    server.faults = [Fault(400, "enough")] * 100
+    # Of those at once all fail; what is sent before that is known has no answer.
+    server.faults = [Fault(400, "enough")] * AT_ONCE + [Fault(hang=True)] * 96
     with pytest.raises(ServiceError, match="enough"):
-        encoder_for(server, batch_size=1).encode_texts(["a"] * 100, "passage")
-    assert len(server.bodies) < 100
+        encoder_for(server, batch_size=1, max_retries=0).encode_texts(["a"] * 100, "passage")
+    assert len(server.bodies) <= 2 * AT_ONCE
 
 
 def test_a_server_that_is_not_there(server: EmbeddingsServer) -> None:
