@@ -175,7 +175,14 @@ def search(
     ] = None,
     encoder: EncoderName = None,
     text_encoder: TextEncoderName = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print JSON; a hit's source is the path as it was given to 'mmrag index', "
+            "relative to where that ran.",
+        ),
+    ] = False,
 ) -> None:
     """Search an index in words, with a picture, or both."""
     from mmrag.filters import Exists

@@ -104,7 +104,7 @@ def print_report(report: Report) -> None:
 
 
 def hit_json(hit: Hit) -> dict[str, Any]:
-    """A hit as JSON data."""
+    """A hit as JSON data; the source is as it was given."""
     record = hit.record
     return {
         "id": record.id,

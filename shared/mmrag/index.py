@@ -299,6 +299,23 @@ class MultimodalIndex:
         """The file that a record's picture is in; derived pictures live in the index's folder."""
         return self._searcher.resolve(uri)
 
+    def source_path(self, record: Record) -> Path:
+        """The file that a record was made of.
+
+        ``record.source`` is the path as it was given, which may be relative to a working directory
+        of then; ``add_files`` also keeps the absolute one (``record.extra["path"]``), and that is
+        what is returned. Of a record of your own, its source is.
+
+        Raises:
+            InputError: the record has no source, or a URL.
+        """
+        path = record.extra.get("path")
+        if isinstance(path, str):
+            return Path(path)
+        if not record.source or "://" in record.source:
+            raise InputError(f"record {record.id!r} comes from no file, but {record.source!r}")
+        return Path(record.source)
+
     def close(self) -> None:
         """Flush and release the index; idempotent."""
         self.store.close()

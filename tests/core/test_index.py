@@ -419,6 +419,29 @@ def test_encoders_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_the_file_of_a_hit_is_found_from_every_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "docs", {"a.txt": "a pump", "b.pdf": manual(2, 1)})
+    with opened(tmp_path / "kb") as index:
+        monkeypatch.chdir(tmp_path)
+        index.add_files(["docs"])
+        monkeypatch.chdir("/")
+        hits = index.search("pump", limit=20)
+        assert {hit.record.source for hit in hits} == {"docs/a.txt", "docs/b.pdf"}
+        for hit in hits:
+            path = index.source_path(hit.record)
+            assert path == tmp_path.resolve() / hit.record.source
+            assert path.is_file()
+
+
+def test_the_source_of_a_record_of_ones_own_is_taken_as_it_is(index: MultimodalIndex) -> None:
+    assert index.source_path(Record("a", "x", source="notes/a.txt")) == Path("notes/a.txt")
+    for source in ("", "https://example.org/a.txt"):
+        with pytest.raises(InputError, match="no file"):
+            index.source_path(Record("a", "x", source=source))
+
+
 def test_pictures_of_hits_can_be_opened(tmp_path: Path) -> None:
     docs = write(tmp_path / "docs", {"a.pdf": manual(3, 1), "b.png": saved(picture(), "PNG")})
     with opened(tmp_path / "kb") as index:
