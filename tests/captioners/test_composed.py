@@ -79,24 +79,45 @@ def test_each_part_gives_what_it_is_good_at() -> None:
     )
     assert {word.casefold() for word in whole.keywords} == {"sign", "标志", "red", "shop"}
     assert len(whole.keywords) == 4
-    more = Caption(text_content="Sale 50 % today only")
-    assert merged([OCR, more]).text_content == more.text_content
     assert merged([]) == Caption()
     assert merged([VLM]) == VLM
+
+
+@pytest.mark.parametrize(
+    ("read", "described", "together"),
+    [
+        ("Sale 50 %\ntoday", "Sale", "Sale 50 %\ntoday"),
+        ("Sale 50 %\ntoday", "SALE  ５０％ Today!", "Sale 50 %\ntoday"),
+        ("Sale", "A novel about nothing\nSale\nwhich nobody wrote", None),
+        ("Sale\n\n50 %", "Sale only\nSale only", "Sale\n\n50 %\nSale only\nSale only"),
+        ("2012", "12\n201", "2012\n12\n201"),
+        ("SummerSale", "Summer Sale", "SummerSale\nSummer Sale"),
+        ("床前明月光\n疑是地上霜", "明月光疑是\n地上\n举头", "床前明月光\n疑是地上霜\n举头"),
+        ("Sale", "***\n\n", "Sale"),
+        (" \n", "Sale\n---", "Sale\n---"),
+        ("", "", ""),
+    ],
+)
+def test_what_was_read_comes_first_and_then_what_only_the_model_says(
+    read: str, described: str, together: str | None
+) -> None:
+    whole = merged([Caption(text_content=read), Caption(text_content=described)]).text_content
+    assert whole == (together or "Sale\nA novel about nothing\nwhich nobody wrote")
 
 
 def test_lines_are_kept_whoevers_text_is() -> None:
     read = Caption(text_content="Sale", lines=(TextLine("Sale", (0, 0, 1, 1)),))
     assert merged([read, TAGS]).lines == read.lines
     whole = merged([read, Caption(text_content="Sale today")])
-    assert (whole.text_content, whole.lines) == ("Sale today", read.lines)
+    assert (whole.text_content, whole.lines) == ("Sale\nSale today", read.lines)
 
 
 def test_a_failing_part_does_not_lose_the_others_work() -> None:
     error = ServiceError("down")
     parts = Scripted("ocr", OCR), Scripted("tags", TAGS), Scripted("vlm", error, VLM)
     both = Composed(parts)
-    assert both.name == "ocr + tags + vlm"
+    assert both.name == "ocr + tags + vlm, merge 2"
+    assert Composed(parts[:1]).name == "ocr"
     first, second = both.caption_each([RED, BLUE])
     assert isinstance(first, PartialCaption)
     assert first.caption == merged([OCR, TAGS])
@@ -170,7 +191,7 @@ def test_names_on_a_command_line(monkeypatch) -> None:
     assert parse_captioners("vlm", vlm=vlm).name == "vlm"
     made = parse_captioners(" tags, VLM,tags ", vlm=vlm)
     assert made.name.startswith("tags mmrag-bundled-1 ")
-    assert made.name.endswith(" + vlm")
+    assert made.name.endswith(" + vlm, merge 2")
     with pytest.raises(UnknownName, match="ocr, tags, vlm"):
         parse_captioners("ocr,magic")
     with pytest.raises(InputError, match="endpoint"):

@@ -159,12 +159,12 @@ def test_what_the_other_parts_made_is_found_though_one_has_failed(index: Multimo
     assert (report.captioned, report.kept) == (18, 0)
     assert [f.error for f in report.failed] == ["PartialCaption"] * 2
     assert len(index.search("zebra", routes=["keywords"], limit=20)) == 20
-    assert index.count({"extra.mmrag_captioner": "partial: ocr + vlm"}) == 2
+    assert index.count({"extra.mmrag_captioner": "partial: ocr + vlm, merge 2"}) == 2
     assert index.add_captions(both).kept == 18  # a part is never the whole, and tried again
     vlm.refused.clear()
     report = index.add_captions(both)
     assert (report.captioned, report.kept, report.failed) == (2, 18, [])
-    assert index.count({"extra.mmrag_captioner": "ocr + vlm"}) == 20
+    assert index.count({"extra.mmrag_captioner": "ocr + vlm, merge 2"}) == 20
 
 
 def test_a_part_displaces_no_whole_caption_and_nothing_is_no_part(index: MultimodalIndex) -> None:

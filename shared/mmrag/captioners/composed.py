@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from mmrag.captioners.base import OneByOne, PartialCaption, caption_one, usage_by
@@ -16,6 +18,10 @@ __all__ = ["CAPTIONERS", "Composed", "merged", "parse_captioners"]
 
 CAPTIONERS = ("ocr", "tags", "vlm")
 """The names that :func:`parse_captioners` knows, in the order in which they work."""
+
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 
 
 class Composed(OneByOne):
@@ -32,7 +38,7 @@ class Composed(OneByOne):
         InputError: there are no parts, the same one twice, or something that is no captioner.
     """
 
-    prompt_version: ClassVar[str] = "merge 1"
+    prompt_version: ClassVar[str] = "merge 2"
 
     def __init__(self, parts: Sequence[Captioner]) -> None:
         self.parts = tuple(parts)
@@ -48,8 +54,9 @@ class Composed(OneByOne):
 
     @property
     def name(self) -> str:
-        """The names of the parts."""
-        return " + ".join(part.name for part in self.parts)
+        """The names of the parts, and the version of how several are put together."""
+        names = " + ".join(part.name for part in self.parts)
+        return names if len(self.parts) == 1 else f"{names}, {self.prompt_version}"
 
     @property
     def usage(self) -> Usage:
@@ -84,9 +91,10 @@ def merged(captions: Sequence[Caption]) -> Caption:
     """One caption of several of the same picture.
 
     ``brief`` and ``detailed`` are those of the last that has them; keywords are united, those of
-    the last first; the text is the one with the most letters, which is the OCR's where a model has
-    skipped some; a data point that several have is the last one's. Lines are of the last that has
-    them, which is OCR, whoever's text is kept.
+    the last first; the text is that of the first that has one, which is what OCR has read, and then
+    each line of the others that is not in it, word for word: what a model makes up displaces
+    nothing. A data point that several have is the last one's. Lines are of the last that has them,
+    which is OCR.
 
     >>> merged([Caption(text_content="Sale 50 %"), Caption("A sign", "A red sign.", ("sign",))])
     Caption(brief='A sign', detailed='A red sign.', keywords=('sign',), text_content='Sale 50 %', \
@@ -95,19 +103,29 @@ data_points={}, lines=())
     latest = list(reversed(captions))
     words = {word.casefold(): word for caption in captions for word in reversed(caption.keywords)}
     points = {name: value for caption in captions for name, value in caption.data_points.items()}
-    texts = [caption.text_content for caption in latest]
     return Caption(
         brief=next((c.brief for c in latest if c.brief.strip()), ""),
         detailed=next((c.detailed for c in latest if c.detailed.strip()), ""),
         keywords=tuple(reversed(words.values())),
-        text_content=max(texts, key=_letters, default=""),
+        text_content=_united(caption.text_content for caption in captions),
         data_points=points,
         lines=next((c.lines for c in latest if c.lines), ()),
     )
 
 
-def _letters(text: str) -> int:
-    return sum(letter.isalnum() for letter in text)
+def _united(texts: Iterable[str]) -> str:
+    whole = ""
+    for text in filter(str.strip, texts):
+        known = _words(whole)
+        new = [line for line in text.splitlines() if _words(line) not in known]
+        whole = "\n".join([whole, *new]) if whole else text
+    return whole
+
+
+def _words(text: str) -> str:
+    """The words of a text, each between spaces, for comparing: a letter of Chinese is one."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(["", *_WORD.findall(folded), ""])
 
 
 def parse_captioners(names: str, *, vlm: Captioner | None = None) -> OneByOne:
