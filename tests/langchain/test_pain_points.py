@@ -44,6 +44,7 @@ langchain#33292, langchain#33327: there is no ContextualCompressionRetriever any
 langsmith-sdk#356, langfuse#1676: traces are full of pixels
     retriever.test_traces_get_references_and_no_bytes
     chain.test_pictures_of_documents_are_in_the_trace_of_the_model_alone
+    chain.test_the_picture_of_a_question_is_a_short_name_in_traces
 
 OpenCLIPEmbeddings: files stay open, and only paths are taken
     test_no_file_stays_open
@@ -68,6 +69,9 @@ Flashrank, Jina, Cohere and Voyage: reranked documents have no ids
     test_no_part_changes_what_it_was_given
 Indexing: other pixels under the same path are skipped
     indexing.test_other_pixels_under_the_same_path_are_noticed
+Safety: any path in a document is opened
+    opening.test_a_picture_that_no_index_holds_is_not_opened
+    opening.test_what_an_index_holds_is_opened_as_long_as_it_is_the_same
 Safety: URLs are opened, and small files of very many pixels
     test_no_url_is_fetched_wherever_it_stands
     test_a_url_in_a_document_that_was_found_is_left_out
