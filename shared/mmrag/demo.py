@@ -41,7 +41,7 @@ def _questions() -> list[Question]:
         (
             "words, all routes",
             "Texts, pictures and pages compete in one ranking.",
-            "Great Wall of China",
+            "filter coffee",
             None,
             None,
         ),

@@ -295,6 +295,12 @@ def test_demo_writes_a_page(tmp_path: Path) -> None:
     assert page.count("data:image/") > 20
     assert "http://" not in page
     assert "picture not found" not in page
+    first = done.stdout.split("\n\n")[0]
+    for source in ("pour-over-coffee.md", "espresso.jpg"):
+        assert source in first, "texts and pictures compete in the first section"
+    section = page.split("<section")[1]
+    for source in ("pour-over-coffee.md", "espresso.jpg", "manual.pdf"):
+        assert source in section
 
 
 def test_version_and_help() -> None:
