@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmrag.errors import InputError, MmragError, ModelUnavailable
 
-__all__ = ["cached_only", "expanded", "is_path", "loading"]
+__all__ = ["cached_only", "expanded", "first_line", "is_path", "loading"]
 
 _PATIENCE = 5.0  # seconds that the hub has to give any answer at all
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE}
@@ -78,7 +78,7 @@ def loading(model: str, local: str = "the path of a local copy") -> Iterator[Non
     except Exception as error:
         if Path(model).exists():
             if isinstance(error, OSError | ValueError | KeyError) or _from(error, {"safetensors"}):
-                said = f"no model that can be loaded: {_first_line(error)}"
+                said = f"no model that can be loaded: {first_line(error)}"
                 raise InputError(f"{model!r} holds {said}") from error
             raise
         if refused := next(filter(_is_of_the_disk, _causes(error)), None):
@@ -131,10 +131,10 @@ def _reason(error: BaseException) -> str:
         if isinstance(cause, errors.RepositoryNotFoundError):
             return "the hub knows no such model, or shows it only to those who are logged in"
         if isinstance(cause, errors.HfHubHTTPError):
-            return f"the hub has answered: {_first_line(cause)}"
+            return f"the hub has answered: {first_line(cause)}"
     if any(_is_silence(cause) for cause in _causes(error)):
         return f"the model hub ({constants.ENDPOINT}) could not be reached"
-    return _first_line(error)
+    return first_line(error)
 
 
 def _is_silence(error: BaseException) -> bool:
@@ -146,5 +146,6 @@ def _is_silence(error: BaseException) -> bool:
     return _from(error, _DOWNLOADERS - {"huggingface_hub"}) or "couldn't connect" in str(error)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; the name of its kind if it says nothing."""
     return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrag.encoders.onnx_config import TextSettings
-from mmrag.encoders.open_clip_text import OVERLAP, SLACK
+from mmrag.encoders.open_clip_text import OVERLAP
 from mmrag.encoders.text_cleaning import clean
-from mmrag.encoders.windows import split_windows
+from mmrag.encoders.windows import SLACK, split_windows
 from mmrag.errors import InputError
 
 if TYPE_CHECKING:

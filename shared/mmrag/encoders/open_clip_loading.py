@@ -98,7 +98,7 @@ def _from_hub(name: str, tag: str | None, *, quick_gelu: bool) -> Parts:
     except (MmragError, OSError):
         raise
     except Exception as error:  # whatever its files make open_clip stumble on
-        raise InputError(f"{label!r} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{label!r} cannot be loaded: {hub.first_line(error)}") from error
 
 
 def _from_disk(name: str, checkpoint: str | None) -> Parts:
@@ -113,7 +113,7 @@ def _from_disk(name: str, checkpoint: str | None) -> Parts:
         raise
     except Exception as error:  # not a checkpoint, another model's, no configuration...
         place = checkpoint or name.removeprefix(_FOLDER)
-        said = _first_line(error)
+        said = hub.first_line(error)
         raise InputError(f"{name!r} cannot be loaded from {place!r}: {said}") from error
 
 
@@ -174,7 +174,3 @@ def _off_the_root_logger() -> Iterator[None]:
     finally:
         root.removeFilter(of_others)
         root.removeHandler(silent)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from mmrag.encoders.windows import split_windows
+from mmrag.encoders.windows import SLACK, split_windows
 from mmrag.errors import InputError
 
 __all__ = ["TextPieces"]
 
-SLACK = 4  # tokens that a window may gain when its edge cuts a word
 OVERLAP = 8  # tokens that two neighbouring windows share
 
 Offsets = list[tuple[int, int]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from mmrag.encoders.windows import pooled, split_windows
+from mmrag.encoders.windows import SLACK, pooled, split_windows
 from mmrag.errors import InputError
 from mmrag.types import Role
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LongTexts", "checked_texts", "tokenizer_settings"]
 
-SLACK = 4  # tokens that a window may gain when its edge cuts a word
 SHARED = 10  # a tenth of a window is the next one's too, so that no phrase is only ever cut
 
 _PROBE = "A naïve CAFÉ: don't_stop  ﬁ １２\n如何重置路由器密码 🚲 ß x"

@@ -16,7 +16,10 @@ import numpy as np
 if TYPE_CHECKING:
     from mmrag.protocols import Matrix
 
-__all__ = ["pooled", "split_windows"]
+__all__ = ["SLACK", "pooled", "split_windows"]
+
+SLACK = 4
+"""How many tokens a window may gain when its edge cuts a word: what to leave free of a limit."""
 
 
 def split_windows(
@@ -26,7 +29,7 @@ def split_windows(
 
     Windows end and begin between words where they can, and never inside a character. One of them
     may still get a few tokens more when it is tokenised by itself, since its edge can cut a word
-    of many tokens in two: leave the tokenizer some room above ``size``.
+    of many tokens in two: leave the tokenizer some room above ``size`` (:data:`SLACK`).
 
     Args:
         text: what was tokenised.
