@@ -82,7 +82,7 @@ def _pictures(bare: Bare, files: Sequence[Path]) -> list[Figure]:
     for given in ("preprocessed", "decoded"):
         both = zip(rates[f"{given}, one by one"], rates[f"{given}, side by side"], strict=True)
         rates[given] = [max(pair) for pair in both]
-    used = auto._loaded.model.precision_of(auto._loaded.transform.encode)
+    used = auto._loaded().model.precision_of(auto._loaded().transform.encode)
 
     def rate(what: str, way: str) -> Figure:
         return Figure("encoders", what, median(rates[way]), "/s")

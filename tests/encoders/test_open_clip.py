@@ -160,7 +160,7 @@ def test_the_batch_does_not_change_a_vector(encoder: OpenClipEncoder) -> None:
 def test_a_text_at_the_limit_is_whole_and_one_over_it_is_windows(
     encoder: OpenClipEncoder, parts: Any
 ) -> None:
-    text = encoder._loaded.text
+    text = encoder._loaded().text
     fits = "a" + " 7" * 200
     while len(text.pieces(fits)) > 1:
         fits = fits[:-2]
@@ -174,8 +174,8 @@ def test_a_text_at_the_limit_is_whole_and_one_over_it_is_windows(
 def test_a_long_text_is_the_mean_of_windows_that_open_clip_takes_whole(
     encoder: OpenClipEncoder, parts: Any, long: str
 ) -> None:
-    pieces = encoder._loaded.text.pieces(long)
-    limit = encoder._loaded.text.limit
+    pieces = encoder._loaded().text.pieces(long)
+    limit = encoder._loaded().text.limit
     assert len(pieces) > 1
     for piece, count in pieces:  # nothing of a window is cut off: with more room it is the same
         assert count <= limit
@@ -216,7 +216,7 @@ def test_siglip_pads_to_64_and_siglip2_is_given_lower_case_whatever_its_files_sa
     tmp_path: Path,
 ) -> None:
     encoder = OpenClipEncoder(tiny.siglip(tmp_path / "siglip2-copy", {}), precision="fp32")
-    text = encoder._loaded.text
+    text = encoder._loaded().text
     assert text.tokens(["a", "A"]).shape == (2, 64)
     assert torch.equal(*text.tokens(["A Red BICYCLE", "a red bicycle"]))
     rows = encoder.encode_texts(["A Red BICYCLE", "a red bicycle"], "query")
@@ -467,7 +467,7 @@ def test_the_whole_graph_of_vit_b_32() -> None:
     model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32")
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     encoder = OpenClipEncoder.of(model, preprocess, tokenizer, precision="fp32")
-    assert (encoder.space.dim, encoder.image_size, encoder._loaded.text.limit) == (512, 224, 75)
+    assert (encoder.space.dim, encoder.image_size, encoder._loaded().text.limit) == (512, 224, 75)
     rows = encoder.encode_texts([*TEXTS[:2], LONG], "passage")
     assert cosines(rows[:2], their_texts((model, None, tokenizer), TEXTS[:2])).min() >= 0.99999
     theirs = their_pictures((model, preprocess, None), pictures()[:2])

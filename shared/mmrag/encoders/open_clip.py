@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from mmrag.encoders.lazy import Lazy
 from mmrag.encoders.tokens import checked_texts
 from mmrag.encoders.windows import pooled
 from mmrag.errors import InputError, MissingExtra
@@ -86,10 +87,8 @@ class OpenClipEncoder:
         if not isinstance(model, str) or not isinstance(pretrained, (str, Path)):
             raise InputError(f"a model and its weights are named, not {model!r}, {pretrained!r}")
         self.name = model if ":" in model else f"{model}/{pretrained}"
-        self._source: tuple[str, str] | Parts = (model, str(pretrained))
-        self._run_as = {"device": device, "precision": precision, "batch_size": batch_size}
-        self._lock = threading.Lock()
-        self._ready: _Ready | None = None
+        run_as = {"device": device, "precision": precision, "batch_size": batch_size}
+        self._loaded = Lazy(partial(_load, (model, str(pretrained)), run_as))
 
     @classmethod
     def of(
@@ -118,28 +117,24 @@ class OpenClipEncoder:
         """
         from mmrag.encoders.open_clip_loading import Parts
 
-        encoder = cls(device=device, precision=precision, batch_size=batch_size)
-        encoder.name, encoder._source = name, Parts(model, preprocess, tokenizer)
+        encoder = cls()
+        encoder.name = name
+        run_as = {"device": device, "precision": precision, "batch_size": batch_size}
+        encoder._loaded = Lazy(partial(_load, Parts(model, preprocess, tokenizer), run_as))
         return encoder
 
     def __repr__(self) -> str:
         return f"OpenClipEncoder({self.name!r})"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in ("name", "_source", "_run_as")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _ready=None)
-
     @property
     def space(self) -> Space:
         """The fingerprint: weights, activation, tokenizer, windows and preprocessing."""
-        return self._loaded.space
+        return self._loaded().space
 
     @property
     def image_size(self) -> int:
         """The longest side, in pixels, that the model sees."""
-        return self._loaded.image_size
+        return self._loaded().image_size
 
     def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
         """Unit vectors ``[len(texts), dim]``; queries and passages are encoded alike.
@@ -148,7 +143,7 @@ class OpenClipEncoder:
             InputError: a text is not a string, or ``role`` is neither query nor passage.
         """
         checked = checked_texts(texts, role)
-        ready = self._loaded
+        ready = self._loaded()
         if not checked:
             return np.empty((0, ready.space.dim), np.float32)
         pieces = [ready.text.pieces(text) for text in checked]
@@ -159,31 +154,14 @@ class OpenClipEncoder:
     def preprocess(self, image: Image.Image) -> Pixels:
         """uint8 ``[height, width, 3]``: transparent parts made white, then resized and cropped by
         open_clip's own transform. Its last step, mean and deviation, is the batch's."""
-        return self._loaded.transform.picture(to_rgb(image))
+        return self._loaded().transform.picture(to_rgb(image))
 
     def encode_pixels(self, pixels: Sequence[Pixels]) -> Matrix:
         """Unit vectors ``[len(pixels), dim]`` of what :meth:`preprocess` returned."""
-        ready = self._loaded
+        ready = self._loaded()
         if not len(pixels):
             return np.empty((0, ready.space.dim), np.float32)
         return ready.model.encode(ready.transform.encode, pixels, ready.transform.batch)
-
-    @property
-    def _loaded(self) -> _Ready:
-        if self._ready is None:
-            with self._lock:
-                if self._ready is None:
-                    self._ready = self._load()
-        return self._ready
-
-    def _load(self) -> _Ready:
-        try:
-            from mmrag.encoders import open_clip_loading
-        except ModuleNotFoundError as error:
-            raise MissingExtra("OpenClipEncoder", "open-clip") from error
-        source = self._source
-        parts = open_clip_loading.load(*source) if isinstance(source, tuple) else source
-        return _ready(parts, self._run_as)
 
 
 @dataclass(frozen=True)
@@ -195,6 +173,15 @@ class _Ready:
     text: TextPieces
     image_size: int
     space: Space
+
+
+def _load(source: tuple[str, str] | Parts, run_as: dict[str, Any]) -> _Ready:
+    try:
+        from mmrag.encoders import open_clip_loading
+    except ModuleNotFoundError as error:
+        raise MissingExtra("OpenClipEncoder", "open-clip") from error
+    parts = open_clip_loading.load(*source) if isinstance(source, tuple) else source
+    return _ready(parts, run_as)
 
 
 def _ready(parts: Parts, run_as: dict[str, Any]) -> _Ready:
