@@ -16,11 +16,13 @@ __all__ = [
     "LONGEST_ANSWER",
     "PROMPT",
     "PROMPT_VERSION",
+    "caption_in",
     "check_language",
     "correction",
     "full_text",
     "parse_caption",
     "prompt",
+    "quoted",
     "response_schema",
 ]
 
@@ -29,6 +31,8 @@ PROMPT_VERSION = "2"
 
 LONGEST_ANSWER = 200_000
 """Characters: a longer answer is a model that runs on, and is not parsed."""
+
+_QUOTED = 4000  # characters of an answer that is shown to the model again
 
 MOST_BROKEN = 100
 """Objects that are not whole: after so many, nothing else is looked for."""
@@ -256,6 +260,28 @@ def check_language(caption: Caption, language: str) -> None:
         raise AnswerError(
             f"the model's answer is no caption in the language {language!r}: {caption.brief[:80]!r}"
         )
+
+
+def caption_in(answer: str, language: str = "auto", *, again: bool = False) -> Caption:
+    """The caption in an answer, in the language that was asked for; ``again`` is for the answer to
+    a :func:`correction`.
+
+    Raises:
+        AnswerError: there is none, or it is in another language.
+    """
+    try:
+        caption = parse_caption(answer)
+        check_language(caption, language)
+    except AnswerError as error:
+        if again:
+            raise AnswerError(f"asked twice: {error}") from None
+        raise
+    return caption
+
+
+def quoted(answer: str) -> str:
+    """An answer as it is shown to the model beside the :func:`correction`."""
+    return answer[:_QUOTED] or "(nothing)"
 
 
 def full_text(caption: Caption) -> str:

@@ -38,8 +38,8 @@ from llama_index_mm import CaptionNodeParser, MultimodalEmbedding, MultimodalRea
 from llama_index_mm.captioner import LLMCaptioner
 from llama_index_mm.convert import CAPTION_KEY, node_to_record
 from llama_index_mm.node_parser import ImageSafe
-from mmrag.captions import PROMPT, PROMPT_VERSION, full_text
-from mmrag.errors import AnswerError, DamagedSource, UnreadableSource
+from mmrag.captions import PROMPT, PROMPT_VERSION, full_text, prompt
+from mmrag.errors import AnswerError, DamagedSource, InputError, UnreadableSource
 from mmrag.identity import digest_of
 from mmrag.media import ImageInput
 from mmrag.metadata import CAPTION_TEXT_KEY
@@ -350,13 +350,40 @@ def test_half_a_caption_is_none(red: str, answer: str, loopback: None) -> None:
         )
         node = ImageNode(image_path=red)
         assert lax([node])[0] is node
-        assert len(chat.bodies) == 3
+        assert len(chat.bodies) == 6  # each asked for once more
     assert store.get_all(collection="captions") == {}
 
 
-def test_the_name_of_a_chat_model_tells_models_and_prompts_apart() -> None:
-    names = {LLMCaptioner(OpenAI(model=m, api_key="none")).name for m in ("gpt-4o", "gpt-4o-mini")}
-    assert len(names) == 2
+def test_what_is_no_caption_is_asked_for_once_more_with_the_error(red: str, loopback: None) -> None:
+    english = json.dumps(ANSWER)
+    chinese = json.dumps({**ANSWER, "brief": "红色", "detailed": "只有红色。"}, ensure_ascii=False)
+    answers = iter([english[:60], english, english, chinese, english, english])
+    with chat_server(lambda _: next(answers)) as chat:
+        llm = OpenAI(model="gpt-4o-mini", api_base=chat.url, api_key="none", max_retries=0)
+        assert LLMCaptioner(llm).caption([red])[0].brief == "A red field"
+        first, (said, told) = chat.bodies[1]["messages"][:1], chat.bodies[1]["messages"][1:]
+        assert first == chat.bodies[0]["messages"]
+        assert (said["role"], said["content"]) == ("assistant", english[:60])
+        assert (told["role"], "no JSON in it" in told["content"]) == ("user", True)
+        in_chinese = LLMCaptioner(llm, language="zh")
+        assert in_chinese.caption([red])[0].brief == "红色"
+        assert chat.bodies[2]["messages"][0]["content"][0]["text"] == prompt("zh")
+        assert "language 'zh'" in chat.bodies[3]["messages"][2]["content"]
+        with pytest.raises(AnswerError, match=r"asked twice: .*language 'zh'"):
+            in_chinese.caption([red])
+    with pytest.raises(InputError, match="language"):
+        LLMCaptioner(llm, language="")
+
+
+def test_the_name_of_a_chat_model_tells_all_apart_that_changes_captions() -> None:
+    def named(model: str, **options: Any) -> str:
+        return LLMCaptioner(OpenAI(model=model, api_key="none"), **options).name
+
+    names = {
+        *(named("gpt-4o"), named("gpt-4o-mini")),
+        *(named("gpt-4o", size=600), named("gpt-4o", language="zh")),
+    }
+    assert len(names) == 4
     assert all(f"prompt {PROMPT_VERSION}" in name for name in names)
 
 
@@ -492,7 +519,7 @@ def test_it_is_pickled_with_its_captioner(red: str) -> None:
     assert copy.max_retries == 2
     assert CAPTION_KEY in copy([ImageNode(image_path=red)])[0].metadata
     mock = pickle.loads(pickle.dumps(CaptionNodeParser(captioner=MockLLM())))
-    assert mock.captioner_name == f"MockLLM unknown prompt {PROMPT_VERSION}"
+    assert mock.captioner_name == f"MockLLM unknown 1536px auto prompt {PROMPT_VERSION}"
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(parser(Failing(0)))  # its lock
 

@@ -9,10 +9,10 @@ from mmrag.captioners.chat import ChatEndpoint
 from mmrag.captioners.pace import Pace
 from mmrag.captions import (
     PROMPT_VERSION,
-    check_language,
+    caption_in,
     correction,
-    parse_caption,
     prompt,
+    quoted,
     response_schema,
 )
 from mmrag.errors import AnswerError, InputError
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import openai
 
 __all__ = ["VlmCaptioner"]
-
-_QUOTED = 4000  # characters of an answer that is shown to the model again
 
 
 class VlmCaptioner(OneByOne):
@@ -133,19 +131,11 @@ class VlmCaptioner(OneByOne):
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         answer = self._ask(messages)
         try:
-            return self._parsed(answer)
+            return caption_in(answer, self.language)
         except AnswerError as error:
-            messages.append({"role": "assistant", "content": answer[:_QUOTED] or "(nothing)"})
+            messages.append({"role": "assistant", "content": quoted(answer)})
             messages.append({"role": "user", "content": correction(error)})
-        try:
-            return self._parsed(self._ask(messages))
-        except AnswerError as error:
-            raise AnswerError(f"asked twice: {error}") from None
-
-    def _parsed(self, answer: str) -> Caption:
-        caption = parse_caption(answer)
-        check_language(caption, self.language)
-        return caption
+        return caption_in(self._ask(messages), self.language, again=True)
 
     def _ask(self, messages: list[dict[str, Any]]) -> str:
         """With the schema, unless the endpoint is known to refuse it: it answers without one and
