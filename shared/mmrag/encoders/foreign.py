@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrag.encoders.lazy import Lazy
 from mmrag.encoders.tokens import checked_texts
 from mmrag.errors import VectorError
 from mmrag.types import Role, Space
@@ -35,8 +35,7 @@ class ForeignEncoder(ABC):
     """Its name in the fingerprint."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._space: Space | None = None
+        self._space = Lazy(self._found)
 
     @abstractmethod
     def _called(self) -> tuple[str, str]:
@@ -57,10 +56,7 @@ class ForeignEncoder(ABC):
         Raises:
             VectorError: the model's answer to the first text is no vector.
         """
-        with self._lock:
-            if self._space is None:
-                self._space = self._found()
-            return self._space
+        return self._space()
 
     def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
         """float32 ``[len(texts), dim]``, each row of length 1.
