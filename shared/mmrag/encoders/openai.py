@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmrag.encoders.lazy import Lazy
 from mmrag.encoders.openai_answers import error_of, units_of
 from mmrag.encoders.openai_tokens import requests_of, windows_of
 from mmrag.encoders.tokens import checked_texts
@@ -117,19 +117,11 @@ class OpenAIEncoder:
         self._max_retries = RETRIES if max_retries is None else max_retries
         self._timeout = TIMEOUT if timeout is None else timeout
         self._given: openai.OpenAI | None = client
-        self._made: openai.OpenAI | None = None
-        self._dim = dimensions or full
-        self._lock = threading.RLock()
+        self._client = Lazy(self._connected)
+        self._dim = Lazy(self._dimension)
 
     def __repr__(self) -> str:
         return f"OpenAIEncoder({self.model!r}, dimensions={self.dimensions})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A client that was given stays, and is an error where it cannot be pickled.
-        return {**self.__dict__, "_made": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
 
     @property
     def space(self) -> Space:
@@ -138,13 +130,10 @@ class OpenAIEncoder:
         Raises:
             ServiceError: the dimension had to be asked for, and the service did not say.
         """
-        if self._dim is None:
-            with self._lock:
-                if self._dim is None:
-                    self._dim = self._request(["dimensions"]).shape[1]
-        parts = ["openai 1", self.model, str(self._dim), str(self.token_limit)]
+        dim = self._dim()
+        parts = ["openai 1", self.model, str(dim), str(self.token_limit)]
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        return Space(f"openai/{self.model}", digest, self._dim)
+        return Space(f"openai/{self.model}", digest, dim)
 
     def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
         """float32 ``[len(texts), dim]``, each row of length 1; the role makes no difference.
@@ -166,18 +155,22 @@ class OpenAIEncoder:
 
     def _all(self, requests: list[list[str]]) -> Matrix:
         """The rows of all requests, in order; the first that fails ends them."""
-        _ = self.space.dim  # asked for once, and not by each request
+        dim = self._dim()  # asked for once, and not by each request
         if len(requests) == 1:
-            return self._request(requests[0])
+            return self._request(requests[0], dim)
         pool = ThreadPoolExecutor(min(AT_ONCE, len(requests)), "mmrag-openai")
         try:
-            waiting = [pool.submit(self._request, texts) for texts in requests]
+            waiting = [pool.submit(self._request, texts, dim) for texts in requests]
             return np.concatenate([each.result() for each in waiting])
         finally:
             # After an error, what is on its way may take minutes of retries: nobody needs it.
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _request(self, texts: list[str]) -> Matrix:
+    def _dimension(self) -> int:
+        known = self.dimensions or DIMENSIONS.get(self.model)
+        return known or self._request(["dimensions"], None).shape[1]
+
+    def _request(self, texts: list[str], dim: int | None) -> Matrix:
         client = self._client()
         try:
             answer = client.embeddings.create(
@@ -188,17 +181,11 @@ class OpenAIEncoder:
             )
         except (_library().OpenAIError, ValueError) as error:  # ValueError: what came is no JSON
             raise error_of(error, client) from None
-        return units_of(answer, len(texts), self._dim, client)
-
-    def _client(self) -> openai.OpenAI:
-        if self._given is not None:
-            return self._given
-        with self._lock:
-            if self._made is None:
-                self._made = self._connected()
-            return self._made
+        return units_of(answer, len(texts), dim, client)
 
     def _connected(self) -> openai.OpenAI:
+        if self._given is not None:
+            return self._given
         library = _library()
         key = self._api_key or os.environ.get("OPENAI_API_KEY")
         if not key:
