@@ -9,11 +9,9 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mmrag.captions import parse_caption
 from mmrag.errors import AnswerError
-from mmrag.types import Caption
 
-__all__ = ["PictureCaption", "caption_of"]
+__all__ = ["PictureCaption", "text_of"]
 
 
 class DataPoint(BaseModel):
@@ -45,11 +43,12 @@ class PictureCaption(BaseModel):
         return given
 
 
-def caption_of(answer: Mapping[str, Any]) -> Caption:
-    """The caption in what ``with_structured_output(…, include_raw=True)`` gives.
+def text_of(answer: Mapping[str, Any]) -> str:
+    """What :func:`mmrag.captions.parse_caption` takes the caption from, of the answer that
+    ``with_structured_output(…, include_raw=True)`` gives: in the schema, or as text.
 
     Raises:
-        AnswerError: it is no caption, or not a whole one, neither in the schema nor as text.
+        AnswerError: the model refuses.
     """
     said = answer.get("parsed")
     if isinstance(said, PictureCaption):
@@ -57,11 +56,11 @@ def caption_of(answer: Mapping[str, Any]) -> Caption:
         for point in said.data_points:  # a table may have the same label twice
             before = points.get(point.label)
             points[point.label] = point.value if before is None else f"{before}; {point.value}"
-        return parse_caption(json.dumps({**said.model_dump(), "data_points": points}))
+        return json.dumps({**said.model_dump(), "data_points": points}, ensure_ascii=False)
     raw: AIMessage = answer["raw"]
-    calls = [json.dumps(call["args"]) for call in raw.tool_calls]
+    calls = [json.dumps(call["args"], ensure_ascii=False) for call in raw.tool_calls]
     calls += [call["args"] or "" for call in raw.invalid_tool_calls]
     text = calls[0] if calls else raw.text
-    if not text and answer.get("parsing_error"):  # a refusal
+    if not text and answer.get("parsing_error"):
         raise AnswerError(f"the model's answer is no caption: {answer['parsing_error']}")
-    return parse_caption(text)
+    return text

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from langchain_mm.caption_schema import PictureCaption, caption_of
+from langchain_mm.caption_schema import PictureCaption, text_of
 from langchain_mm.images import AnyImage, image_input
-from mmrag.captions import PROMPT, PROMPT_VERSION, parse_caption
+from mmrag.captions import PROMPT_VERSION, caption_in, correction, prompt, quoted
 from mmrag.errors import AnswerError, InputError, SourceError
 from mmrag.identity import reference_to
 from mmrag.media import sniff, thumbnail
@@ -42,11 +42,23 @@ class ChatModelCaptioner:
     its answer is read. Where a provider refuses the schema, the question is put again without it;
     if that is answered, no schema is sent any more.
 
+    ``language`` is that of the descriptions: ``"auto"``, ``"zh"``, ``"en"`` or a language's name.
+    An answer that is no whole caption, or in another language, is asked for once more with the
+    error.
+
     Raises:
-        InputError: ``model`` is no chat model, or its profile says that it takes no pictures.
+        InputError: ``model`` is no chat model, or its profile says that it takes no pictures, or
+            another argument cannot be used.
     """
 
-    def __init__(self, model: BaseChatModel, *, size: int = 1536, concurrency: int = 4) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        size: int = 1536,
+        concurrency: int = 4,
+        language: str = "auto",
+    ) -> None:
         if not isinstance(model, BaseChatModel):
             raise InputError(f"pass a LangChain chat model, not a {type(model).__name__}")
         if (model.profile or {}).get("image_inputs") is False:
@@ -56,6 +68,7 @@ class ChatModelCaptioner:
         if size < 1 or concurrency < 1:
             raise InputError("size and concurrency are 1 or more")
         self.model, self.size, self.concurrency = model, size, concurrency
+        self.language, self._prompt = language, prompt(language)
         self._structured: Runnable[Any, Any] | None = None
         try:
             self._structured = model.with_structured_output(PictureCaption, include_raw=True)
@@ -64,8 +77,10 @@ class ChatModelCaptioner:
 
     @property
     def name(self) -> str:
-        """The model's class and name and the version of the prompt."""
-        return f"{_model_name(self.model)} prompt {PROMPT_VERSION}"
+        """The model's class and name, the pixels that it is shown, the language and the version of
+        the prompt."""
+        shown = f"{self.size}px {self.language}"
+        return f"{_model_name(self.model)} {shown} prompt {PROMPT_VERSION}"
 
     @overload
     def caption(
@@ -85,7 +100,7 @@ class ChatModelCaptioner:
 
         Raises:
             SourceError: a picture cannot be opened.
-            AnswerError: the answer is no caption, or not a whole one.
+            AnswerError: twice no caption, a partial one, or one in another language.
             InputError: ``images`` is no list of pictures.
             Exception: what the model's client raises.
         """
@@ -127,33 +142,51 @@ class ChatModelCaptioner:
         return each, list(range(len(images))), {"max_concurrency": self.concurrency}
 
     def _caption(self, image: AnyImage) -> Caption:
-        question = _question(image, self.size)
+        messages = _question(image, self.size, self._prompt)
+        answer = ""
+        try:
+            answer = self._ask(messages)
+            return caption_in(answer, self.language)
+        except AnswerError as error:
+            messages += _told(answer, error)
+        return caption_in(self._ask(messages), self.language, again=True)
+
+    async def _acaption(self, image: AnyImage) -> Caption:
+        messages = await asyncio.to_thread(_question, image, self.size, self._prompt)
+        answer = ""
+        try:
+            answer = await self._aask(messages)
+            return caption_in(answer, self.language)
+        except AnswerError as error:
+            messages += _told(answer, error)
+        return caption_in(await self._aask(messages), self.language, again=True)
+
+    def _ask(self, messages: list[BaseMessage]) -> str:
         structured = self._structured
         if structured is not None:
             try:
-                return caption_of(structured.invoke(question))
+                return text_of(structured.invoke(messages))
             except Exception as error:  # of any class: it is the provider's
                 if not _may_refuse_schemas(error):
                     raise
-        caption = parse_caption(self.model.invoke(question).text)
+        answer = self.model.invoke(messages).text
         self._structured = None  # without a schema it answers, with one it did not
-        return caption
+        return answer
 
-    async def _acaption(self, image: AnyImage) -> Caption:
-        question = await asyncio.to_thread(_question, image, self.size)
+    async def _aask(self, messages: list[BaseMessage]) -> str:
         structured = self._structured
         if structured is not None:
             try:
-                return caption_of(await structured.ainvoke(question))
+                return text_of(await structured.ainvoke(messages))
             except Exception as error:
                 if not _may_refuse_schemas(error):
                     raise
-        caption = parse_caption((await self.model.ainvoke(question)).text)
+        answer = (await self.model.ainvoke(messages)).text
         self._structured = None  # as above
-        return caption
+        return answer
 
 
-def _question(image: AnyImage, size: int) -> list[BaseMessage]:
+def _question(image: AnyImage, size: int, words: str) -> list[BaseMessage]:
     try:
         data = thumbnail(image_input(image), size)
     except SourceError as error:
@@ -165,7 +198,12 @@ def _question(image: AnyImage, size: int) -> list[BaseMessage]:
         "base64": base64.b64encode(data).decode("ascii"),
         "mime_type": str(sniff(data[:64])),
     }
-    return [HumanMessage(content=[{"type": "text", "text": PROMPT}, picture])]
+    return [HumanMessage(content=[{"type": "text", "text": words}, picture])]
+
+
+def _told(answer: str, error: AnswerError) -> list[BaseMessage]:
+    """As words, also what was a call of a tool: providers want a result after one."""
+    return [AIMessage(content=quoted(answer)), HumanMessage(content=correction(error))]
 
 
 def _may_refuse_schemas(error: Exception) -> bool:

@@ -147,7 +147,8 @@ class ToolVision(Vision):
 
 
 def _picture(messages: list[BaseMessage]) -> tuple[str, bytes]:
-    (block,) = [b for b in messages[-1].content_blocks if b["type"] == "image"]
+    # Of the question, also where more is said after it.
+    (block,) = [b for m in messages for b in m.content_blocks if b["type"] == "image"]
     return block["mime_type"], base64.b64decode(block["base64"], validate=True)
 
 

@@ -15,13 +15,13 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents.base import Blob
 from langchain_core.exceptions import ModelConnectionError
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from PIL import Image
 
 from langchain_mm import ChatModelCaptioner
-from mmrag.captions import PROMPT, PROMPT_VERSION
+from mmrag.captions import PROMPT, PROMPT_VERSION, prompt
 from mmrag.errors import AnswerError, DamagedSource, InputError, UnreadableSource
 from mmrag.types import Caption
 
@@ -112,12 +112,14 @@ def test_pictures_come_in_every_form(three: list[Path]) -> None:
     assert ChatModelCaptioner(Vision()).caption(forms) == [THREE[1]] * len(forms)
 
 
-def test_the_name_says_class_model_and_prompt() -> None:
-    assert ChatModelCaptioner(Vision()).name == f"Vision vision-1 prompt {PROMPT_VERSION}"
+def test_the_name_says_all_that_changes_captions() -> None:
+    end = f"prompt {PROMPT_VERSION}"
+    assert ChatModelCaptioner(Vision()).name == f"Vision vision-1 1536px auto {end}"
     chat = ChatOpenAI(model="gpt-4o-mini", api_key="none")
-    assert ChatModelCaptioner(chat).name == f"ChatOpenAI gpt-4o-mini prompt {PROMPT_VERSION}"
+    made = ChatModelCaptioner(chat, size=512, language="zh")
+    assert made.name == f"ChatOpenAI gpt-4o-mini 512px zh {end}"
     nameless = FakeListChatModel(responses=["x"])
-    assert ChatModelCaptioner(nameless).name == f"FakeListChatModel prompt {PROMPT_VERSION}"
+    assert ChatModelCaptioner(nameless).name == f"FakeListChatModel 1536px auto {end}"
 
 
 def test_pictures_are_asked_about_at_once_but_not_more_than_allowed(three: list[Path]) -> None:
@@ -209,6 +211,7 @@ PROSE = "I am sorry, I see a red field."
 WHOLE = json.dumps(
     {"brief": "B", "detailed": "D", "keywords": ["k"], "text_content": "", "data_points": {}}
 )
+CHINESE = json.dumps({**json.loads(WHOLE), "brief": "红色", "detailed": "只有红色。"})
 
 
 @pytest.mark.parametrize("kind", [Vision, SchemaVision, ToolVision])
@@ -221,7 +224,34 @@ async def test_an_answer_that_is_no_caption_is_an_error(
         ChatModelCaptioner(model).caption(three[:1])
     with pytest.raises(AnswerError, match="is no caption"):
         await ChatModelCaptioner(model).acaption(three[:1])
-    assert len(model.seen) == 2, "one call each"
+    assert len(model.seen) == 4, "two calls each"
+
+
+@pytest.mark.parametrize("kind", [Vision, SchemaVision, ToolVision])
+@pytest.mark.parametrize("how", ["caption", "acaption"])
+async def test_what_is_no_caption_is_asked_for_once_more_with_the_error(
+    kind: type[Vision], how: str, three: list[Path]
+) -> None:
+    class Learning(kind):  # type: ignore[valid-type, misc]
+        def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> Any:
+            self.says = {"red": CHINESE if len(messages) > 1 else WHOLE}
+            return super()._generate(messages, *args, **kwargs)
+
+    model = Learning()
+    captioner = ChatModelCaptioner(model, language="zh")
+    made = captioner.caption(three[:1]) if how == "caption" else await captioner.acaption(three[:1])
+    assert made[0].brief == "红色"
+    (question,), (asked, said, told) = model.seen
+    assert asked == question
+    assert question.content[0]["text"] == prompt("zh")
+    assert (said.type, json.loads(said.text)["brief"]) == ("ai", "B")
+    assert told.type == "human"
+    assert "language 'zh'" in told.text
+
+
+def test_a_language_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="language"):
+        ChatModelCaptioner(Vision(), language="{}")
 
 
 @pytest.mark.parametrize("kind", [Vision, SchemaVision, ToolVision])
