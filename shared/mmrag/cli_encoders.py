@@ -103,7 +103,7 @@ def _settled(name: str | None) -> str | None:
 
 def _encoders(names: dict[str, str], manifest: Manifest | None) -> tuple[ImageEncoder, TextEncoder]:
     """One object for both if it is one name, so that it is loaded once."""
-    from mmrag.encoders.deferred import DeferredEncoder, DeferredImageEncoder
+    from mmrag.encoders.lazy import DeferredEncoder, DeferredImageEncoder
     from mmrag.encoders.loading import load_encoder, load_image_encoder
 
     image: ImageEncoder = load_image_encoder(names["image"])

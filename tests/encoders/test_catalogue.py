@@ -18,7 +18,7 @@ import mmrag.encoders
 from mmrag import cli_encoders
 from mmrag.encoders import CATALOGUE, CatalogueEntry, load_encoder, load_image_encoder
 from mmrag.encoders.bundled import BundledEncoder
-from mmrag.encoders.deferred import DeferredImageEncoder
+from mmrag.encoders.lazy import DeferredImageEncoder
 from mmrag.encoders.loading import entry_named, named
 from mmrag.errors import InputError, SpaceMismatch, UnknownName
 from mmrag.testing import FakeEncoder, ImageEncoderContract

@@ -1,14 +1,25 @@
-"""Something made at its first use, once, whatever thread comes first."""
+"""What is made at its first use, once, whatever thread comes first: anything, and an encoder that
+an index remembers by name."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-__all__ = ["Lazy"]
+from mmrag.errors import SpaceMismatch
+from mmrag.protocols import ImageEncoder, TextEncoder
+from mmrag.types import Role, Space
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmrag.protocols import Matrix, Pixels
+
+__all__ = ["DeferredEncoder", "DeferredImageEncoder", "Lazy"]
 
 Made = TypeVar("Made")
+Encoder = TypeVar("Encoder", bound=TextEncoder)
 
 
 class Lazy(Generic[Made]):
@@ -36,3 +47,49 @@ class Lazy(Generic[Made]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Lazy, (self._make,)
+
+
+class _Deferred(Generic[Encoder]):
+    def __init__(self, load: Callable[[], Encoder], space: Space, field: str) -> None:
+        self.space = space
+        self._encoder = Lazy(lambda: self._checked(load(), field))
+
+    def encode_texts(self, texts: Sequence[str], role: Role) -> Matrix:
+        """As the encoder does."""
+        return self._encoder().encode_texts(texts, role)
+
+    def _checked(self, encoder: Encoder, field: str) -> Encoder:
+        if encoder.space != self.space:
+            raise SpaceMismatch(field, str(self.space), str(encoder.space))
+        return encoder
+
+
+class DeferredEncoder(_Deferred[TextEncoder]):
+    """Says which space its vectors live in without loading the model: looking at an index, or
+    searching it by routes that do not need this encoder, costs nothing.
+
+    Args:
+        load: gives the encoder.
+        space: the one that the index was made with.
+        field: the field that it is for, for messages.
+
+    Raises (at the first use):
+        SpaceMismatch: the encoder is another one by now.
+    """
+
+
+class DeferredImageEncoder(_Deferred[ImageEncoder]):
+    """:class:`DeferredEncoder` for an encoder of pictures."""
+
+    @property
+    def image_size(self) -> int:
+        """As the encoder says."""
+        return self._encoder().image_size
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """As the encoder does."""
+        return self._encoder().preprocess(image)
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Matrix:
+        """As the encoder does."""
+        return self._encoder().encode_pixels(pixels)
