@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from mmrag.encoders.lazy import Lazy
 from mmrag.pipeline import threads
 
 __all__ = ["Lanes"]
@@ -29,8 +30,7 @@ class Lanes:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = Lazy(self._started)
         cores = min(threads(), torch.get_num_threads()) if device.type == "cpu" else 1
         self.count = min(cores, _MOST)
         self._width = cores // self.count
@@ -42,11 +42,11 @@ class Lanes:
         """The results, in order. One job alone is run here, on all cores."""
         if len(jobs) < 2 or self.count < 2:
             return [work(job) for job in jobs]
-        with self._lock:
-            if self._pool is None:
-                mine = torch.get_num_threads()
-                self._pool = ThreadPoolExecutor(self.count, "mmrag-lane", self._begin, (mine,))
-        return list(self._pool.map(work, jobs))
+        return list(self._pool().map(work, jobs))
+
+    def _started(self) -> ThreadPoolExecutor:
+        mine = torch.get_num_threads()
+        return ThreadPoolExecutor(self.count, "mmrag-lane", self._begin, (mine,))
 
     def _begin(self, others: int) -> None:
         """In a new lane: set its own number of threads, and leave that of all others alone.
