@@ -25,8 +25,8 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from llama_index_mm.convert_images import image_of, opened_image, put_back, take_out
-from mmrag.attachments import FILES_KEY
+from llama_index_mm.convert_images import Keeper, image_of, opened_image, put_back, take_out
+from mmrag.attachments import FILES_KEY, keep
 from mmrag.captions import full_text
 from mmrag.errors import InputError
 from mmrag.metadata import (
@@ -85,17 +85,19 @@ def node_to_record(node: BaseNode, folder: Path | None = None) -> Record:
     return node_to_part(node, folder).record
 
 
-def node_to_part(node: BaseNode, folder: Path | None = None, size: int | None = None) -> Part:
+def node_to_part(
+    node: BaseNode, folder: Path | None = None, size: int | None = None, keeper: Keeper = keep
+) -> Part:
     """:func:`node_to_record`, and the decoded picture, which may be reduced if its longest side
-    is looked at in ``size`` pixels. Raises as that does."""
+    is looked at in ``size`` pixels; ``keeper`` keeps the bytes. Raises as that does."""
     dump, content = _dump(node)
     metadata: dict[str, Json] = dump["metadata"]
     try:
         caption, locator = caption_of(metadata), locator_of(metadata)
     except InputError as error:
         raise InputError(f"node {node.node_id!r}: {error}") from error
-    image, picture = opened_image(node, folder, size)
-    files = take_out(node, dump, image, folder)
+    image, picture = opened_image(node, folder, size, keeper)
+    files = take_out(node, dump, image, folder, keeper)
     payload = _payload(node, json.dumps(dump, ensure_ascii=False) if files else content, files)
     record = Record(
         id=node.node_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput, Picture, load
 from mmrag.types import ImageRef
 
-__all__ = ["image_of", "is_remote", "opened_image", "put_back", "take_out"]
+__all__ = ["Keeper", "image_of", "is_remote", "opened_image", "put_back", "take_out"]
+
+Keeper = Callable[[bytes, str, Path | None], str]
+"""Keeps bytes of a MIME type as a file in the folder of an index, and returns its uri."""
 
 _RESOURCES = ("text_resource", "image_resource", "audio_resource", "video_resource")
 
@@ -48,7 +51,7 @@ def is_remote(node: BaseNode) -> bool:
 
 
 def opened_image(
-    node: BaseNode, folder: Path | None, size: int | None
+    node: BaseNode, folder: Path | None, size: int | None, keeper: Keeper = keep
 ) -> tuple[ImageRef, Picture] | tuple[None, None]:
     """The reference to a node's picture, and the picture, decoded for a longest side of ``size``.
 
@@ -63,14 +66,18 @@ def opened_image(
     except SourceError as error:
         raise type(error)(f"the picture of node {node.node_id!r}: {error}") from error
     if isinstance(image, bytes):
-        uri = keep(image, picture.mime, folder)
+        uri = keeper(image, picture.mime, folder)
     else:
         uri = str(Path(str(image)).absolute())
     return ImageRef(uri, picture.sha256, picture.mime, picture.width, picture.height), picture
 
 
 def take_out(
-    node: BaseNode, dump: dict[str, Any], image: ImageRef | None, folder: Path | None
+    node: BaseNode,
+    dump: dict[str, Any],
+    image: ImageRef | None,
+    folder: Path | None,
+    keeper: Keeper = keep,
 ) -> dict[str, str]:
     """Replace the bytes in a node's ``dump`` by paths; returns their uris by field.
 
@@ -85,7 +92,7 @@ def take_out(
         if resource.data is not None:
             is_image = name == "image_resource" and image is not None
             data, mime = _decoded(resource.data), resource.mimetype or ""
-            taken[name] = image.uri if image and is_image else keep(data, mime, folder)
+            taken[name] = image.uri if image and is_image else keeper(data, mime, folder)
             _stand_in(dump[name], "path", taken[name], folder)
     return taken
 

@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseNode, MetadataMode
 
 from llama_index_mm.convert import embed_text, node_to_part
 from llama_index_mm.convert_images import is_remote
-from mmrag.attachments import uris_of
+from mmrag.attachments import Kept, uris_of
 from mmrag.encode import Prepared
 from mmrag.errors import InputError
 from mmrag.index import MultimodalIndex
@@ -20,14 +20,12 @@ __all__ = ["encoded"]
 log = logging.getLogger("mmrag")
 
 
-def encoded(
-    index: MultimodalIndex, nodes: Sequence[BaseNode], kept: set[str]
-) -> Iterator[Prepared]:
+def encoded(index: MultimodalIndex, nodes: Sequence[BaseNode], kept: Kept) -> Iterator[Prepared]:
     """Records with all their vectors, in the order of the nodes.
 
     The text vector is that of ``embed_text``: with the metadata that a node shows to embeddings. A
     picture with nothing but its file's name has none: a name like ``IMG_0042.jpg`` says nothing.
-    ``kept`` receives the uris of all files that the nodes' bytes were moved to.
+    ``kept`` keeps the nodes' bytes.
 
     Raises:
         SourceError: a picture cannot be opened; the message names the node.
@@ -37,13 +35,11 @@ def encoded(
     return index.encoders.encoded(nodes, partial(_prepared, index, kept))
 
 
-def _prepared(index: MultimodalIndex, kept: set[str], node: BaseNode) -> Prepared:
+def _prepared(index: MultimodalIndex, kept: Kept, node: BaseNode) -> Prepared:
     encoder = index.encoders.image
-    part = node_to_part(node, index.folder, encoder.image_size)
+    part = node_to_part(node, index.folder, encoder.image_size, kept.keep)
     record, image = part.record, part.image
-    uris = uris_of(record)
-    kept.update(uris)
-    if index.folder is None and uris:
+    if index.folder is None and uris_of(record):
         raise InputError(
             f"node {node.node_id!r} holds bytes, and the index has no folder to keep them in: "
             "open it with a path, or give the node a path instead"

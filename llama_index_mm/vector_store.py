@@ -96,17 +96,17 @@ class MultimodalVectorStore(BasePydanticVectorStore):
                 bytes while the index has no folder to keep them in.
         """
         _refuse(kwargs)
-        ids = [node.node_id for node in nodes]
-        with self._attachments.lock:
-            files = self._attachments.of_ids(ids)
-            try:
-                made = {item.record.id: item for item in encoded(self._index, nodes, files)}
+        # Without the lock: an encoder may be an API, for which no other thread need wait.
+        with self._attachments.adding() as kept:
+            made = {item.record.id: item for item in encoded(self._index, nodes, kept)}
+            with self._attachments.lock:
+                replaced = self._attachments.of_ids(made)
+                named = uris_of(*(item.record for item in made.values()))
                 self._index.write(list(made.values()))
-                files -= uris_of(*(item.record for item in made.values()))
-            finally:
-                self._attachments.sweep(files)
+                kept.named(named)
+                self._attachments.sweep(replaced - named)
         self._listed.update(node.node_id for node in nodes if _is_listed(node))
-        return ids
+        return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; a node that belongs to none is its own document."""

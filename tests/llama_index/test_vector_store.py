@@ -426,6 +426,44 @@ def test_bytes_are_files_as_long_as_a_node_needs_them(store: MultimodalVectorSto
     assert attachments(store.index) == []
 
 
+def test_nothing_waits_for_pictures_that_are_being_encoded(tmp_path: Path) -> None:
+    """An encoder may be an API: other adds and deletes go on, and no file is left or lost."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeEncoder):
+        def encode_pixels(self, pixels: Any) -> Any:
+            if len(pixels) == 2:
+                inside.set()
+                assert go_on.wait(30)
+            return super().encode_pixels(pixels)
+
+    def node(name: str, colour: str) -> ImageNode:
+        return ImageNode(id_=name, image=base64_of(png(colour)))
+
+    slow = Slow()
+    with (
+        MultimodalIndex.open(tmp_path / "kb", text_encoder=slow, image_encoder=slow) as index,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        store = MultimodalVectorStore(index)
+
+        def contents() -> set[bytes]:
+            return {path.read_bytes() for path in attachments(index)}
+
+        store.add([node("old", "red")])
+        slowly = pool.submit(store.add, [node("shared", "red"), node("lime", "lime")])
+        try:
+            assert inside.wait(30)
+            store.add([node("blue", "blue")])
+            store.delete_nodes(["blue", "old"])
+            assert contents() == {png("red"), png("lime")}
+        finally:
+            go_on.set()
+        assert slowly.result() == ["shared", "lime"]
+        store.delete_nodes(["lime"])
+        assert contents() == {png("red")}
+
+
 def test_bytes_survive_add_files_and_reopening(tmp_path: Path) -> None:
     """The index tidies up its own derived pictures; those of nodes are not among them."""
     (tmp_path / "docs").mkdir()
