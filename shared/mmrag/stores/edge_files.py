@@ -12,6 +12,7 @@ from pathlib import Path
 import qdrant_edge as qe
 
 from mmrag.errors import DiskFull, MmragError, NotAnIndex, StoreError, StoreLocked
+from mmrag.stores.edge_tmpfs import check_tmpfs
 from mmrag.types import Json
 
 __all__ = [
@@ -44,6 +45,7 @@ def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
         StoreLocked: this or another process has it open.
         NotAnIndex: something else is there, a part is missing, or nothing is there and ``create``
             is false; nothing is written.
+        DiskFull: it is on a disk in memory that has no room left for it to be opened.
         StoreError: the engine cannot read it.
     """
     path = shard_path(folder)
@@ -53,6 +55,7 @@ def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
         known = (folder / _MANIFEST).exists()
         if (path / _CONFIG).exists():
             _require(path, _PARTS)
+            check_tmpfs(path)
             return qe.EdgeShard.load(str(path))
         if known:
             raise NotAnIndex(f"{folder}: the vectors ({path.name}) are missing")
