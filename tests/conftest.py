@@ -1,4 +1,7 @@
-"""No test uses the network. The fixture ``loopback`` allows this machine alone."""
+"""No test uses the network. The fixture ``loopback`` allows this machine alone.
+
+No property has to hold in a certain time: on a busy machine any example may be slow.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("mmrag", deadline=None)
+settings.load_profile("mmrag")
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 

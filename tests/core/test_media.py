@@ -340,12 +340,12 @@ def test_postscript_and_photoshop_files_are_refused() -> None:
 def test_a_bomb_costs_neither_memory_nor_time() -> None:
     bomb = png_header(50_000, 50_000)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.thread_time()  # not that of what else this machine does
     with pytest.raises(TooLarge, match=r"50,000 x 50,000 pixels.*100,000,000: scale it down"):
         load(bomb)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert peak < 5_000_000
 
 

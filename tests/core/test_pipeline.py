@@ -108,8 +108,10 @@ def test_no_more_items_wait_than_the_depth() -> None:
 
 def test_closing_stops_the_threads_and_closes_what_they_read() -> None:
     closed: list[int] = []
+    all_at_work = threading.Barrier(3)
 
     def work(job: int) -> Iterator[int]:
+        all_at_work.wait(timeout=30)
         try:
             while True:
                 yield job
