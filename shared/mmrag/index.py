@@ -137,12 +137,9 @@ class MultimodalIndex:
 
     def _prepared(self, item: tuple[Record, dict[str, Vector]]) -> Prepared:
         record, vectors = item
-        if record.image is None or "image" in vectors:
+        if record.image is None:
             return Prepared(record, None, vectors)
-        from mmrag import media
-
-        picture = media.load(self.resolve(record.image.uri), target=self.encoders.image.image_size)
-        return Prepared(record, self.encoders.image.preprocess(picture.image), vectors)
+        return self.encoders.opened(record, self.resolve(record.image.uri), vectors)
 
     def write(self, batch: Sequence[Prepared]) -> None:
         """Encode a batch, one call a field, and write it; for callers that decode by themselves."""

@@ -132,11 +132,19 @@ class _Run:
     def _read(self, job: Job) -> Iterator[Prepared]:
         if isinstance(job.reader, SourceError):
             raise job.reader
-        encoder = self.index.encoders.image
-        for part in job.reader.read(job.source, self.media, encoder.image_size):
-            extra = {**part.record.extra, "path": str(job.source.path)}
-            pixels = None if part.image is None else encoder.preprocess(part.image)
-            yield Prepared(replace(part.record, extra=extra), pixels)
+        encoders = self.index.encoders
+        kept = encoders.kept(job.source.sha256)
+        # A picture whose vector is kept is decoded as small as can be: nobody looks at it.
+        size = encoders.image.image_size if kept is None else 1
+        for part in job.reader.read(job.source, self.media, size):
+            record = replace(part.record, extra={**part.record.extra, "path": str(job.source.path)})
+            if part.image is None or record.image is None:
+                yield Prepared(record)
+            elif kept is not None:
+                yield Prepared(record, None, {"image": kept})
+            else:
+                digest = record.image.sha256
+                yield Prepared(record, encoders.image.preprocess(part.image), digest=digest)
 
     def _write(self) -> None:
         """Note, write, commit, delete what is stale; in this order."""

@@ -131,6 +131,14 @@ def test_what_is_no_text_is_refused(encoder: BundledEncoder, bad: Any) -> None:
         encoder.encode_texts(["fine", bad], "query")
 
 
+def test_texts_are_a_list_and_roles_are_two(encoder: BundledEncoder) -> None:
+    with pytest.raises(InputError, match="not one string"):
+        encoder.encode_texts("hello", "query")
+    with pytest.raises(InputError, match="'qurey'"):
+        encoder.encode_texts(["hello"], "qurey")  # type: ignore[arg-type]
+    assert encoder.encode_texts((text for text in ("a", "b")), "query").shape == (2, 384)  # type: ignore[arg-type]
+
+
 def test_an_encoder_survives_pickling(encoder: BundledEncoder) -> None:
     encoder.encode_texts(["loaded"], "query")
     copy = pickle.loads(pickle.dumps(encoder))

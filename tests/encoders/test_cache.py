@@ -307,6 +307,27 @@ def test_an_index_works_through_it(cache: EmbeddingCache, tmp_path: Path) -> Non
     assert inner.pixels == []
 
 
+def test_files_are_indexed_through_it(cache: EmbeddingCache, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for colour in ("red", "blue"):
+        Image.new("RGB", (320, 240), colour).save(folder / f"{colour}.jpg")
+    found = []
+    for name in ("first", "second"):
+        inner = Counting()
+        encoder = CachedEncoder(inner, cache)
+        with MultimodalIndex.open(
+            tmp_path / name, text_encoder=encoder, image_encoder=encoder
+        ) as index:
+            index.add_files([folder])
+            hits = index.search(image=folder / "red.jpg", routes=["image->image"])
+            found.append([(hit.record.id, hit.record.image, hit.score) for hit in hits])
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
+    assert inner.preprocessed == 1, "the query, and nothing of the index"
+    assert inner.pixels == []
+
+
 def test_the_bundled_encoders_vectors_are_kept_bit_by_bit(cache: EmbeddingCache) -> None:
     bundled = BundledEncoder()
     encoder = CachedEncoder(bundled, cache)

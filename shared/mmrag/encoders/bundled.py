@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mmrag.errors import InputError
+from mmrag.encoders.tokens import checked_texts
 from mmrag.pipeline import threads
 from mmrag.types import Role, Space
 
@@ -77,16 +77,11 @@ class BundledEncoder:
         vector is the mean of theirs, weighted by their tokens, at length 1.
 
         Raises:
-            InputError: a text is not a string.
+            InputError: a text is not a string, ``texts`` is no list, or there is no such role.
         """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"a text to encode is a string, not {type(text).__name__}")
-        # Half a surrogate pair is a string to Python, and an error to the tokenizer.
-        clean = [text.encode(errors="replace").decode() for text in texts]
-        windows = [self._windows(text, f"{role}: ") for text in clean]
+        windows = [self._windows(text, f"{role}: ") for text in checked_texts(texts, role)]
         vectors = self._each(self._encode_window, [w for text in windows for w in text])
-        pooled = np.empty((len(texts), DIM), np.float32)
+        pooled = np.empty((len(windows), DIM), np.float32)
         end = 0
         for row, parts in enumerate(windows):
             start, end = end, end + len(parts)
