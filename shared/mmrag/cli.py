@@ -24,6 +24,7 @@ from mmrag.cli_caption import (
     VlmUrl,
 )
 from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
+from mmrag.cli_options import Json, Kb, path
 from mmrag.cli_output import (
     err,
     hit_json,
@@ -48,21 +49,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def _path(given: str) -> Path:
-    """An unset variable of the shell leaves an empty argument, and as a path that would be the
-    working directory: indexed, or taken for the index."""
-    if not given:
-        raise typer.BadParameter("the path is empty: is a variable of the shell not set?")
-    return Path(given)
-
-
-Kb = Annotated[
-    Path,
-    typer.Option("--kb", parser=_path, metavar="PATH", help="The folder of the index."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
@@ -112,7 +98,7 @@ def _options(
 @app.command("index")
 def index_files(
     paths: Annotated[
-        list[Path], typer.Argument(parser=_path, help="Files and folders.", show_default=False)
+        list[Path], typer.Argument(parser=path, help="Files and folders.", show_default=False)
     ],
     kb: Kb,
     prune: Annotated[bool, typer.Option(help="Also delete what is gone from PATHS.")] = False,
@@ -157,7 +143,7 @@ def search(
     text: Annotated[str | None, typer.Argument(help="Words to search for.")] = None,
     image: Annotated[
         Path | None,
-        typer.Option(parser=_path, metavar="PATH", help="A picture to search with."),
+        typer.Option(parser=path, metavar="PATH", help="A picture to search with."),
     ] = None,
     limit: Annotated[int, typer.Option(help="How many hits.")] = 10,
     where: Annotated[
@@ -260,9 +246,7 @@ def optimize(kb: Kb) -> None:
 def demo(
     folder: Annotated[
         Path,
-        typer.Option(
-            "--out", parser=_path, metavar="PATH", help="Where the index and the page go."
-        ),
+        typer.Option("--out", parser=path, metavar="PATH", help="Where the index and the page go."),
     ] = Path("mmrag-demo"),
 ) -> None:
     """Index the sample corpus, ask it in every way, and write a page to look at."""

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from mmrag.cli_encoders import opened
+from mmrag.cli_options import Json, Kb, path
 from mmrag.cli_output import err, out, print_json
 from mmrag.display_cards import place, source_of
 from mmrag.display_text import visible
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     *,
-    kb: Annotated[Path, typer.Option("--kb", help="The folder of the index.")],
+    kb: Kb,
     llm: Annotated[
         str,
         typer.Option(
@@ -43,12 +44,14 @@ def ask(
         ),
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="What the service calls the model.")],
-    image: Annotated[Path | None, typer.Option(help="A picture to ask about.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(parser=path, metavar="PATH", help="A picture to ask about.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many hits the answer may rest on.")] = 8,
     stream: Annotated[
         bool, typer.Option("--stream/--no-stream", help="Print the answer as it comes.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Answer a question from an index, and say which sources the answer rests on."""
     from mmrag.asking import answer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from mmrag.cli_options import Json, path
 from mmrag.cli_output import err, out, print_json, progress
 from mmrag.display_text import visible
 from mmrag.errors import InputError
@@ -193,7 +194,7 @@ def print_captions(report: CaptionReport) -> None:
 
 
 def caption(
-    files: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(parser=path, help="Pictures.", show_default=False)],
     *,
     names: Annotated[
         str,
@@ -206,7 +207,7 @@ def caption(
     vlm_rate: VlmRate = None,
     vlm_concurrency: VlmConcurrency = None,
     language: CaptionLanguage = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Describe pictures, and print what is said of them."""
     options = VlmOptions(vlm, vlm_url, language, vlm_rate, vlm_concurrency)

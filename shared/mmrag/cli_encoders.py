@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mmrag.cli_options import Json, path
 from mmrag.cli_output import out, print_json
 from mmrag.errors import NotAnIndex
 
@@ -120,7 +121,7 @@ def _encoders(names: dict[str, str], manifest: Manifest | None) -> tuple[ImageEn
 
 
 def encoders(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the encoders that are known by name, with what is published about them."""
     from mmrag.encoders import CATALOGUE
@@ -167,9 +168,11 @@ def _entry_json(entry: CatalogueEntry) -> dict[str, Any]:
 
 def export(
     model: Annotated[str, typer.Argument(help="An open_clip model, as --encoder takes it.")],
-    folder: Annotated[Path, typer.Option("--out", help="The new folder to write.")],
+    folder: Annotated[
+        Path, typer.Option("--out", parser=path, metavar="PATH", help="The new folder to write.")
+    ],
     precision: Annotated[str, typer.Option(help="fp32, or int8: a quarter of the size.")] = "fp32",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write an open_clip model as ONNX, for machines without torch."""
     from mmrag.encoders.exporting import export_named

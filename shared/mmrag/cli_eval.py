@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from mmrag.cli_encoders import opened
+from mmrag.cli_options import Json, Kb, path
 from mmrag.cli_output import err, out, print_json
 from mmrag.errors import InputError, UnknownName
 from mmrag.fusion import fusion_named
@@ -33,12 +34,16 @@ def register(app: typer.Typer) -> None:
 
 def evaluate_queries(
     queries: Annotated[
-        Path, typer.Argument(help="JSON lines of queries, or a folder as BEIR has them.")
+        Path,
+        typer.Argument(parser=path, help="JSON lines of queries, or a folder as BEIR has them."),
     ],
     *,
-    kb: Annotated[Path, typer.Option("--kb", help="The folder of the index.")],
+    kb: Kb,
     qrels: Annotated[
-        Path | None, typer.Option(help="What is relevant, as BEIR or TREC write it.")
+        Path | None,
+        typer.Option(
+            parser=path, metavar="PATH", help="What is relevant, as BEIR or TREC write it."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="How many results recall and hit rate see.")] = 10,
     fusion: Annotated[
@@ -50,9 +55,9 @@ def evaluate_queries(
     ] = None,
     ablate: Annotated[bool, typer.Option("--ablate", help="Leave out each route in turn.")] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the result, as an SVG.")
+        Path | None, typer.Option(parser=path, metavar="FILE", help="Draw the result, as an SVG.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure recall, hit rate, MRR and nDCG of an index with your own queries, for each route
     alone and for their fusion. The first way of the table is what the others are compared with."""

@@ -203,6 +203,11 @@ def test_wrong_usage(kb: Path, args: list[str], status: int, says: str) -> None:
         (["index", "docs", "--kb="], "--kb"),
         (["search", "--image", "", "--kb", "kb"], "--image"),
         (["demo", "--out", ""], "--out"),
+        (["ask", "x", "--kb", "", "--llm", "http://localhost/v1", "--model", "m"], "--kb"),
+        (["caption", ""], "files"),
+        (["eval", "", "--kb", "kb"], "queries"),
+        (["eval", "q", "--kb", "kb", "--plot", ""], "--plot"),
+        (["export", "ViT-B-32", "--out", ""], "--out"),
     ],
 )
 def test_an_empty_argument_is_not_the_working_directory(
