@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_mm.blocks import document_to_source
 from langchain_mm.searching import Searching
-from mmrag.errors import DamagedSource, InputError
+from mmrag.errors import InputError
+from mmrag.identity import checked_bytes
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import DEFAULT_LIMITS, is_url, read_bytes
+from mmrag.inputs import is_url
 from mmrag.types import ImageRef, Record
 
-__all__ = ["AllowedRoots", "Opening", "checked_bytes", "resolved"]
+__all__ = ["AllowedRoots", "Opening", "allowed_bytes", "resolved"]
 
 AllowedRoots: TypeAlias = Iterable[str | Path]
 """Files and folders, of which pictures are opened wherever a document comes from."""
@@ -78,10 +78,10 @@ class _File:
 
     def read(self, _: int = -1) -> bytes:
         """All its bytes, which are within the limits."""
-        return checked_bytes(self._image, self._roots)
+        return allowed_bytes(self._image, self._roots)
 
 
-def checked_bytes(image: ImageRef, roots: Sequence[Path] | None) -> bytes:
+def allowed_bytes(image: ImageRef, roots: Sequence[Path] | None) -> bytes:
     """The bytes of a picture, if it is the one of its sha256, or in one of ``roots`` if it says
     none; None are all there are.
 
@@ -94,10 +94,7 @@ def checked_bytes(image: ImageRef, roots: Sequence[Path] | None) -> bytes:
             "its picture is not opened: it is in no index behind the retriever, its document says "
             "no sha256, and it is in none of allowed_roots"
         )
-    data = read_bytes(image.uri, DEFAULT_LIMITS)
-    if image.sha256 and hashlib.sha256(data).hexdigest() != image.sha256:
-        raise DamagedSource("its picture is not the one that was indexed: the file was replaced")
-    return data
+    return checked_bytes(image)
 
 
 def resolved(roots: AllowedRoots) -> tuple[Path, ...]:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from langchain_mm.convert import image_ref_of
 from langchain_mm.images import AnyImage, image_input
-from langchain_mm.opening import AllowedRoots, checked_bytes, resolved
+from langchain_mm.opening import AllowedRoots, allowed_bytes, resolved
 from mmrag.errors import InputError, MmragError
 from mmrag.media import ImageInput, load
 from mmrag.metadata import caption_of
@@ -186,7 +186,7 @@ def _record(roots: Sequence[Path] | None, document: Document) -> Record:
     reference = None
     if image is not None:
         try:
-            picture = load(checked_bytes(image, roots), target=_SIZE)
+            picture = load(allowed_bytes(image, roots), target=_SIZE)
         except MmragError as error:
             log.warning("document %r is judged without its picture: %s", name, error)
         else:

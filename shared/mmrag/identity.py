@@ -1,4 +1,5 @@
-"""What a picture is called: by the hash of its bytes, or for people by its path."""
+"""What a picture is called, by the hash of its bytes or for people by its path, and whether a file
+is still the one that was called so."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmrag.errors import InputError, SourceError
+from mmrag.errors import DamagedSource, InputError, SourceError
 from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 from mmrag.media import ImageInput, load
+from mmrag.types import ImageRef
 
-__all__ = ["digest_of", "reference_to"]
+__all__ = ["checked_bytes", "digest_of", "reference_to"]
 
 
 def digest_of(image: ImageInput) -> str:
@@ -23,6 +25,18 @@ def digest_of(image: ImageInput) -> str:
     if isinstance(image, Image.Image):
         return load(image).sha256
     return hashlib.sha256(read_bytes(image, DEFAULT_LIMITS)).hexdigest()
+
+
+def checked_bytes(image: ImageRef) -> bytes:
+    """The bytes of a record's picture, which are those of its sha256 if it says one.
+
+    Raises:
+        SourceError: they cannot be read, or the file was replaced by another since.
+    """
+    data = read_bytes(image.uri, DEFAULT_LIMITS)
+    if image.sha256 and hashlib.sha256(data).hexdigest() != image.sha256:
+        raise DamagedSource("its picture is not the one that was indexed: the file was replaced")
+    return data
 
 
 def reference_to(image: ImageInput) -> str:

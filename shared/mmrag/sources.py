@@ -13,6 +13,7 @@ from typing import TypeAlias
 from mmrag.captions import full_text
 from mmrag.display_text import clock, visible
 from mmrag.errors import InputError, MmragError
+from mmrag.identity import checked_bytes
 from mmrag.media import ImageInput, sniff, thumbnail
 from mmrag.types import Record
 
@@ -87,8 +88,8 @@ def numbered_sources(
     A source stands between two tags with a mark that occurs in none of them, so that no text can
     end the source that it stands in, or begin another. The first tag has the number, the name of
     the file, the page, the box on it (left, top, right, bottom, 0..1), the time in a recording, and
-    what was done with the picture and the text. A picture that cannot be opened is left out, with
-    a warning in the log ``mmrag``.
+    what was done with the picture and the text. A picture that cannot be opened, or whose file was
+    replaced since it was indexed, is left out, with a warning in the log ``mmrag``.
 
     >>> print(numbered_sources([Record("a", "It boils.", source="tea.md")])[0].text)
     Sources, with the mark 54c59350:
@@ -159,9 +160,10 @@ class _Pictures:
         if not self._count:
             return None, 'picture="not shown"'
         try:
-            picture = picture_part(record.image.uri, self._size)
+            data = checked_bytes(record.image)
+            picture = picture_part(data, self._size)
             if len(picture.data) > self._room:
-                picture = picture_part(record.image.uri, max(1, self._size // 2))
+                picture = picture_part(data, max(1, self._size // 2))
         except MmragError as error:
             log.warning("source %r: %s; the model does not see its picture", record.id, error)
             return None, 'picture="cannot be opened"'

@@ -15,6 +15,7 @@ from PIL import Image
 from mmrag.answer import INSTRUCTIONS, Prompt, build_prompt
 from mmrag.demo import SAMPLE
 from mmrag.errors import DamagedSource, InputError, UnreadableSource
+from mmrag.identity import digest_of
 from mmrag.media import sniff
 from mmrag.sources import Budget, ImagePart, TextPart, numbered_sources
 from mmrag.types import Caption, ImageRef, Locator, Record
@@ -185,6 +186,20 @@ def test_a_picture_that_cannot_be_opened_is_noted_and_the_others_are_sent(
         "secret",
     ]
     assert str(tmp_path) not in shown(prompt), "where our files are is nothing for a model"
+
+
+def test_a_picture_whose_file_was_replaced_is_not_what_was_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = painted(tmp_path / "a.png")
+    found = replace(found, sha256=digest_of(found.uri))
+    same = build_prompt("?", [Record("a", image=found)])
+    assert len(images(same)) == 1
+    painted(tmp_path / "a.png", colour="blue")
+    other = build_prompt("?", [Record("a", "a red picture", image=found)])
+    assert images(other) == []
+    assert sources(other) == [('number="1" picture="cannot be opened"', "a red picture")]
+    assert "the file was replaced" in caplog.text
 
 
 def test_the_picture_of_the_question_is_always_sent_and_not_counted(tmp_path: Path) -> None:

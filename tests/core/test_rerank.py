@@ -135,12 +135,18 @@ def test_a_picture_that_cannot_be_opened_counts_as_none(
 ) -> None:
     gone = ImageRef("/nowhere/gone.png", "", "", 0, 0)
     web = ImageRef("https://example.org/a.png", "", "", 0, 0)
-    records = [Record("empty"), Record("gone", image=gone), Record("web", "a cat", web)]
+    other = ImageRef(str(SAMPLE / "chelsea.jpg"), "0" * 64, "", 0, 0)  # the file was replaced
+    records = [
+        Record("empty"),
+        Record("gone", image=gone),
+        Record("other", image=other),
+        Record("web", "a cat", web),
+    ]
     with caplog.at_level(logging.WARNING, "mmrag"):
         scores = reranker.rerank("a cat", None, records)
-    assert scores[:2] == [0, 0]
-    assert scores[2] == reranker.rerank("a cat", None, [Record("text", "a cat")])[0]
-    assert {r.args[0] for r in caplog.records} == {"gone", "web"}  # type: ignore[index]
+    assert scores[:3] == [0, 0, 0]
+    assert scores[3] == reranker.rerank("a cat", None, [Record("text", "a cat")])[0]
+    assert {r.args[0] for r in caplog.records} == {"gone", "other", "web"}  # type: ignore[index]
 
 
 def test_a_picture_in_a_data_url_is_opened(reranker: EncoderReranker) -> None:

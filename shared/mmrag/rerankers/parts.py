@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mmrag.captions import full_text
 from mmrag.encode import caption_text
 from mmrag.errors import InputError, MmragError
+from mmrag.identity import checked_bytes
 from mmrag.pipeline import threads
 from mmrag.types import Record
 
@@ -53,14 +54,15 @@ def opened(
     records: Sequence[Record], load: Callable[[ImageInput], Opened]
 ) -> list[tuple[int, Opened]]:
     """The pictures of the records that have one, by the record's place, loaded in threads. One that
-    cannot be opened is left out, with a warning that names the record."""
+    cannot be opened, or was replaced since it was indexed, is left out, with a warning that names
+    the record."""
 
     def one(number: int) -> list[tuple[int, Opened]]:
         image = records[number].image
         if image is None:
             return []
         try:
-            return [(number, load(image.uri))]
+            return [(number, load(checked_bytes(image)))]
         except MmragError as error:
             message = "record %r is judged without its picture: %s"
             log.warning(message, records[number].id, error)
