@@ -14,7 +14,8 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_mm.caption_schema import PictureCaption, text_of
 from langchain_mm.images import AnyImage, image_input
-from mmrag.captions import PROMPT_VERSION, caption_in, correction, prompt, quoted
+from mmrag.caption_prompt import PROMPT_VERSION, correction, prompt, quoted
+from mmrag.captions import caption_in
 from mmrag.errors import AnswerError, InputError, SourceError
 from mmrag.identity import reference_to
 from mmrag.media import sniff, thumbnail

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.llms.llm import LLM
 
-from mmrag.captions import PROMPT_VERSION, caption_in, correction, prompt, quoted
+from mmrag.caption_prompt import PROMPT_VERSION, correction, prompt, quoted
+from mmrag.captions import caption_in
 from mmrag.errors import AnswerError
 from mmrag.media import ImageInput, sniff, thumbnail
 from mmrag.types import Caption

@@ -7,15 +7,8 @@ import sys
 
 import pytest
 
-from mmrag.captions import (
-    LONGEST_ANSWER,
-    PROMPT,
-    check_language,
-    correction,
-    parse_caption,
-    prompt,
-    response_schema,
-)
+from mmrag.caption_prompt import PROMPT, correction, prompt
+from mmrag.captions import LONGEST_ANSWER, check_language, parse_caption, response_schema
 from mmrag.errors import AnswerError, InputError
 from mmrag.types import Caption
 

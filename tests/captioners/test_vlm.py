@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mmrag.caption_prompt import PROMPT_VERSION, prompt
 from mmrag.captioners import chat
 from mmrag.captioners.base import PictureRefused, caption_each
 from mmrag.captioners.pace import Pace
 from mmrag.captioners.vlm import VlmCaptioner
-from mmrag.captions import PROMPT_VERSION, parse_caption, prompt
+from mmrag.captions import parse_caption
 from mmrag.errors import AnswerError, DamagedSource, InputError, ServiceError, UnreadableSource
 from mmrag.protocols import Captioner
 from mmrag.types import Caption

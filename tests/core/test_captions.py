@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmrag.captions import PROMPT, full_text, parse_caption
+from mmrag.caption_prompt import PROMPT
+from mmrag.captions import full_text, parse_caption
 from mmrag.errors import AnswerError
 from mmrag.types import Caption
 

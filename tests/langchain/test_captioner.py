@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from PIL import Image
 
 from langchain_mm import ChatModelCaptioner
-from mmrag.captions import PROMPT, PROMPT_VERSION, prompt
+from mmrag.caption_prompt import PROMPT, PROMPT_VERSION, prompt
 from mmrag.errors import AnswerError, DamagedSource, InputError, UnreadableSource
 from mmrag.types import Caption
 

@@ -32,7 +32,7 @@ from langchain_mm import (
 from langchain_mm.convert import CAPTION_KEY, HIT_KEY, IMAGE_KEY
 from langchain_mm.reranker import SCORE_KEY
 from mmrag.answer import INSTRUCTIONS
-from mmrag.captions import PROMPT
+from mmrag.caption_prompt import PROMPT
 from mmrag.demo import SAMPLE
 from mmrag.filters import And
 from mmrag.testing import FakeCaptioner

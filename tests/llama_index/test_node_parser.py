@@ -38,7 +38,8 @@ from llama_index_mm import CaptionNodeParser, MultimodalEmbedding, MultimodalRea
 from llama_index_mm.captioner import LLMCaptioner
 from llama_index_mm.convert import CAPTION_KEY, node_to_record
 from llama_index_mm.node_parser import ImageSafe
-from mmrag.captions import PROMPT, PROMPT_VERSION, full_text, prompt
+from mmrag.caption_prompt import PROMPT, PROMPT_VERSION, prompt
+from mmrag.captions import full_text
 from mmrag.errors import AnswerError, DamagedSource, InputError, UnreadableSource
 from mmrag.identity import digest_of
 from mmrag.media import ImageInput

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mmrag.caption_prompt import PROMPT_VERSION, correction, prompt, quoted
 from mmrag.captioners.base import OneByOne, PictureRefused
 from mmrag.captioners.chat import ChatEndpoint
 from mmrag.captioners.pace import Pace
-from mmrag.captions import (
-    PROMPT_VERSION,
-    caption_in,
-    correction,
-    prompt,
-    quoted,
-    response_schema,
-)
+from mmrag.captions import caption_in, response_schema
 from mmrag.errors import AnswerError, InputError
 from mmrag.media import ImageInput, data_url, sniff, thumbnail
 from mmrag.openai_wire import Usage, connected
