@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mmrag import cli_ask, cli_caption, cli_eval
 from mmrag._version import __version__
-from mmrag.cli_caption import (
+from mmrag.cli_captioner import (
     CaptionLanguage,
     CaptionNames,
     VlmConcurrency,
@@ -22,6 +22,7 @@ from mmrag.cli_caption import (
     VlmOptions,
     VlmRate,
     VlmUrl,
+    captioner_asked,
 )
 from mmrag.cli_encoders import EncoderName, TextEncoderName, encoders, export, opened
 from mmrag.cli_options import Json, Kb, path
@@ -117,7 +118,7 @@ def index_files(
     from mmrag.ingest import ingest
 
     options = VlmOptions(vlm, vlm_url, caption_language, vlm_rate, vlm_concurrency)
-    captioner = cli_caption.captioner_asked(caption, options)
+    captioner = captioner_asked(caption, options)
     captions = None
     with opened(kb, create=True, image=encoder, text=text_encoder) as index:
         with progress() as bar:

@@ -3,165 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from mmrag.cli_captioner import (
+    CaptionLanguage,
+    VlmConcurrency,
+    VlmName,
+    VlmOptions,
+    VlmRate,
+    VlmUrl,
+    captioner_named,
+)
 from mmrag.cli_options import Json, path
 from mmrag.cli_output import err, out, print_json, progress
 from mmrag.display_text import visible
-from mmrag.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mmrag.captioners.composed import Composed
-    from mmrag.captioners.vlm import VlmCaptioner
     from mmrag.captioning import CaptionReport
     from mmrag.index import MultimodalIndex
     from mmrag.openai_wire import Usage
     from mmrag.types import Caption
 
-__all__ = [
-    "CaptionLanguage",
-    "CaptionNames",
-    "VlmConcurrency",
-    "VlmName",
-    "VlmOptions",
-    "VlmRate",
-    "VlmUrl",
-    "add_captions",
-    "captioner_asked",
-    "captioner_named",
-    "print_captions",
-    "register",
-]
+__all__ = ["add_captions", "print_captions", "register"]
 
 CACHE = "captions.sqlite"
 """The file in an index's folder that keeps each caption from the moment that it is made."""
 
 _FAILED = 1
-CONCURRENCY = 4
-
-CaptionNames = Annotated[
-    str | None,
-    typer.Option(
-        "--caption",
-        metavar="NAMES",
-        help="Also describe the pictures: ocr (the text in them), tags (keywords), vlm (a vision "
-        "model's description), or several, as in ocr,tags.",
-    ),
-]
-VlmName = Annotated[
-    str | None,
-    typer.Option("--vlm", metavar="MODEL", help="The vision model of 'vlm'."),
-]
-VlmUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--vlm-url",
-        metavar="URL",
-        help="Where its OpenAI-compatible API begins: http://localhost:11434/v1; else it is "
-        "OpenAI's. Its key, if it needs one, is taken from MMRAG_API_KEY, that of OpenAI's own "
-        "also from OPENAI_API_KEY.",
-    ),
-]
-VlmRate = Annotated[
-    float | None,
-    typer.Option(
-        "--vlm-rate", metavar="NUMBER", help="Requests a minute to it at most; else no limit."
-    ),
-]
-VlmConcurrency = Annotated[
-    int | None,
-    typer.Option(
-        "--vlm-concurrency",
-        metavar="NUMBER",
-        help="How many pictures it is asked about at once: 4.",
-    ),
-]
-CaptionLanguage = Annotated[
-    str | None,
-    typer.Option(
-        "--caption-language",
-        metavar="LANGUAGE",
-        help="The language in which 'vlm' describes: zh, en, or auto, that of the text in the "
-        "picture.",
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     app.command()(caption)
-
-
-@dataclass(frozen=True, slots=True)
-class VlmOptions:
-    """What the options say of the vision model; None where they do not."""
-
-    model: str | None = None
-    url: str | None = None
-    language: str | None = None
-    rate: float | None = None
-    concurrency: int | None = None
-
-
-def captioner_asked(names: str | None, vlm: VlmOptions) -> Composed | None:
-    """:func:`captioner_named`, and None if there are no names."""
-    if names is not None:
-        return captioner_named(names, vlm)
-    _no_vlm(vlm)
-    return None
-
-
-def captioner_named(names: str, vlm: VlmOptions) -> Composed:
-    """What the options ask for. Nothing is loaded or asked yet.
-
-    Raises:
-        UnknownName: a name is no captioner's.
-        InputError: a vision model lacks its name or its key, or its options are there without it.
-        MissingExtra: what a captioner needs is not installed.
-    """
-    from mmrag.captioners.composed import Composed, parse_captioners
-
-    asked = "vlm" in (name.strip().lower() for name in names.split(","))
-    if not asked:
-        _no_vlm(vlm)
-    made = parse_captioners(names, vlm=_vlm(vlm) if asked else None)
-    return made if isinstance(made, Composed) else Composed([made])
-
-
-def _no_vlm(options: VlmOptions) -> None:
-    if options != VlmOptions():
-        raise InputError(
-            "--vlm, --vlm-url, --vlm-rate, --vlm-concurrency and --caption-language are for the "
-            "captioner 'vlm': name it too"
-        )
-
-
-def _vlm(options: VlmOptions) -> VlmCaptioner:
-    from mmrag.captioners.vlm import VlmCaptioner
-    from mmrag.openai_wire import environment_key
-
-    if options.model is None:
-        raise InputError("'vlm' needs a vision model: give --vlm MODEL")
-    key = environment_key(options.url)
-    if key is None and options.url is None:
-        raise InputError(
-            "OpenAI wants a key: set MMRAG_API_KEY or OPENAI_API_KEY, or give --vlm-url"
-        )
-    return VlmCaptioner(
-        options.model,
-        base_url=options.url,
-        api_key=key,
-        language=options.language or "auto",
-        requests_per_minute=options.rate,
-        concurrency=CONCURRENCY if options.concurrency is None else options.concurrency,
-    )
 
 
 def add_captions(index: MultimodalIndex, captioner: Composed) -> CaptionReport:
