@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable
 
+from langchain_mm.blocks import content_of
 from langchain_mm.caption_schema import PictureCaption, text_of
 from langchain_mm.images import AnyImage, image_input
 from mmrag.caption_prompt import PROMPT_VERSION, correction, prompt, quoted
+from mmrag.captioners.base import OneByOne
 from mmrag.captions import caption_in
 from mmrag.errors import AnswerError, InputError, SourceError
 from mmrag.identity import reference_to
-from mmrag.media import sniff, thumbnail
+from mmrag.media import ImageInput
+from mmrag.sources import TextPart, picture_part
 from mmrag.types import Caption
 
 __all__ = ["ChatModelCaptioner"]
@@ -29,7 +31,7 @@ _REFUSALS = (400, 404, 422, 501)
 log = logging.getLogger("mmrag")
 
 
-class ChatModelCaptioner:
+class ChatModelCaptioner(OneByOne):
     """A :class:`mmrag.protocols.Captioner`: one message a picture.
 
     >>> captioner = ChatModelCaptioner(ChatOpenAI(model="gpt-4o-mini"))  # doctest: +SKIP
@@ -83,66 +85,37 @@ class ChatModelCaptioner:
         shown = f"{self.size}px {self.language}"
         return f"{_model_name(self.model)} {shown} prompt {PROMPT_VERSION}"
 
-    @overload
-    def caption(
-        self, images: Sequence[AnyImage], *, return_exceptions: Literal[False] = False
-    ) -> list[Caption]: ...
-    @overload
-    def caption(
-        self, images: Sequence[AnyImage], *, return_exceptions: bool
-    ) -> list[Caption | Exception]: ...
-    def caption(
-        self, images: Sequence[AnyImage], *, return_exceptions: bool = False
-    ) -> list[Caption] | list[Caption | Exception]:
-        """One caption a picture, in order.
-
-        All are asked about, whatever becomes of one. Then the first error is raised, or with
-        ``return_exceptions`` each stands in the place of its caption.
+    def caption(self, images: Sequence[AnyImage]) -> list[Caption]:
+        """One whole caption a picture, in order.
 
         Raises:
             SourceError: a picture cannot be opened.
             AnswerError: twice no caption, a partial one, or one in another language.
             InputError: ``images`` is no list of pictures.
-            Exception: what the model's client raises.
+            Exception: what the model's client raises. The first error ends it; ``caption_each``
+                gives each picture's caption, or the error in its place.
         """
-        each, places, config = self._each(images)
-        made: list[Any] = each.batch(places, config, return_exceptions=True)
-        return made if return_exceptions else _whole(made)
+        return super().caption(cast("Sequence[ImageInput]", images))  # one() takes them all
 
-    @overload
-    async def acaption(
-        self, images: Sequence[AnyImage], *, return_exceptions: Literal[False] = False
-    ) -> list[Caption]: ...
-    @overload
-    async def acaption(
-        self, images: Sequence[AnyImage], *, return_exceptions: bool
-    ) -> list[Caption | Exception]: ...
-    async def acaption(
-        self, images: Sequence[AnyImage], *, return_exceptions: bool = False
-    ) -> list[Caption] | list[Caption | Exception]:
-        """:meth:`caption`, by the model's own async client."""
-        each, places, config = self._each(images)
-        made: list[Any] = await each.abatch(places, config, return_exceptions=True)
-        return made if return_exceptions else _whole(made)
-
-    def _each(
-        self, images: Sequence[AnyImage]
-    ) -> tuple[Runnable[int, Caption], list[int], RunnableConfig]:
-        """What captions the picture at a place. Not the model's own batch: all pictures would have
-        to be in memory first. Its input is a number, so that traces get no pixels from here."""
+    async def acaption(self, images: Sequence[AnyImage]) -> list[Caption]:
+        """:meth:`caption`, by the model's own async client. All pictures are asked about, whatever
+        becomes of one; then the first error is raised."""
         if isinstance(images, str | bytes) or not isinstance(images, Sequence):
             raise InputError(f"pass a list of pictures, not a {type(images).__name__}")
+        room = asyncio.Semaphore(self.concurrency)
 
-        def one(place: int) -> Caption:
-            return self._caption(images[place])
+        async def one(image: AnyImage) -> Caption:
+            async with room:
+                return await self._acaption(image)
 
-        async def aone(place: int) -> Caption:
-            return await self._acaption(images[place])
+        made = await asyncio.gather(*map(one, images), return_exceptions=True)
+        for outcome in made:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in made if isinstance(outcome, Caption)]
 
-        each = RunnableLambda(one, aone, name="caption_picture")
-        return each, list(range(len(images))), {"max_concurrency": self.concurrency}
-
-    def _caption(self, image: AnyImage) -> Caption:
+    def one(self, image: AnyImage) -> Caption:
+        """The whole caption of one picture. Raises as :meth:`caption` does."""
         messages = _question(image, self.size, self._prompt)
         answer = ""
         try:
@@ -153,7 +126,10 @@ class ChatModelCaptioner:
         return caption_in(self._ask(messages), self.language, again=True)
 
     async def _acaption(self, image: AnyImage) -> Caption:
-        messages = await asyncio.to_thread(_question, image, self.size, self._prompt)
+        try:
+            messages = await asyncio.to_thread(_question, image, self.size, self._prompt)
+        except SourceError as error:
+            raise type(error)(f"{reference_to(image_input(image))}: {error}") from error
         answer = ""
         try:
             answer = await self._aask(messages)
@@ -188,18 +164,8 @@ class ChatModelCaptioner:
 
 
 def _question(image: AnyImage, size: int, words: str) -> list[BaseMessage]:
-    try:
-        data = thumbnail(image_input(image), size)
-    except SourceError as error:
-        named = "the picture" if isinstance(image, Mapping) else reference_to(image_input(image))
-        raise type(error)(f"{named}: {error}") from error
-    # Written out: create_image_block gives each a random id, and a cache of answers never hits.
-    picture = {
-        "type": "image",
-        "base64": base64.b64encode(data).decode("ascii"),
-        "mime_type": str(sniff(data[:64])),
-    }
-    return [HumanMessage(content=[{"type": "text", "text": words}, picture])]
+    picture = picture_part(image_input(image), size)
+    return [HumanMessage(content=content_of((TextPart(words), picture)))]
 
 
 def _told(answer: str, error: AnswerError) -> list[BaseMessage]:
@@ -221,10 +187,3 @@ def _model_name(model: BaseChatModel) -> str:
     # The one place where all providers' classes say it under the same name.
     named = model._get_ls_params().get("ls_model_name")
     return " ".join(filter(None, [type(model).__name__, named]))
-
-
-def _whole(made: Sequence[Caption | Exception]) -> list[Caption]:
-    for outcome in made:
-        if isinstance(outcome, Exception):
-            raise outcome
-    return [outcome for outcome in made if isinstance(outcome, Caption)]

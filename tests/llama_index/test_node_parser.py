@@ -376,6 +376,23 @@ def test_what_is_no_caption_is_asked_for_once_more_with_the_error(red: str, loop
         LLMCaptioner(llm, language="")
 
 
+def test_pictures_are_asked_about_at_once(tmp_path: Path, loopback: None) -> None:
+    """Each answer waits for a second question: alone, none would come."""
+    barrier = threading.Barrier(2)
+
+    def met(_: object) -> str:
+        barrier.wait(10)
+        return json.dumps(ANSWER)
+
+    with chat_server(met) as chat:
+        llm = OpenAI(model="gpt-4o-mini", api_base=chat.url, api_key="none", max_retries=0)
+        captioner = LLMCaptioner(llm, concurrency=2)
+        made = captioner.caption([painted(tmp_path / f"{n}.png", "red") for n in range(4)])
+    assert [caption.brief for caption in made] == ["A red field"] * 4
+    with pytest.raises(InputError, match="1 or more"):
+        LLMCaptioner(llm, concurrency=0)
+
+
 def test_the_name_of_a_chat_model_tells_all_apart_that_changes_captions() -> None:
     def named(model: str, **options: Any) -> str:
         return LLMCaptioner(OpenAI(model=model, api_key="none"), **options).name

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import ClassVar, Protocol, runtime_checkable
 
 from mmrag.errors import AnswerError, InputError, ServiceError, SourceError
@@ -135,7 +136,8 @@ def _in_order(captioner: OneByOne, images: Iterable[ImageInput]) -> Iterator[Cap
     pool = ThreadPoolExecutor(captioner.concurrency, "mmrag-caption")
     try:
         for image in images:
-            waiting.append(pool.submit(_outcome, captioner, image))
+            # With the caller's context: what a framework traces belongs to who has asked.
+            waiting.append(pool.submit(copy_context().run, _outcome, captioner, image))
             if len(waiting) > 2 * captioner.concurrency:
                 yield waiting.popleft().result()
         while waiting:

@@ -10,8 +10,9 @@ from mmrag.captioners.chat import ChatEndpoint
 from mmrag.captioners.pace import Pace
 from mmrag.captions import caption_in, response_schema
 from mmrag.errors import AnswerError, InputError
-from mmrag.media import ImageInput, data_url, sniff, thumbnail
-from mmrag.openai_wire import Usage, connected
+from mmrag.media import ImageInput
+from mmrag.openai_wire import Usage, connected, part_of
+from mmrag.sources import TextPart, picture_part
 from mmrag.types import Caption
 
 if TYPE_CHECKING:
@@ -116,12 +117,8 @@ class VlmCaptioner(OneByOne):
             AnswerError: twice no caption, a partial one, or one in another language.
             ServiceError: the endpoint cannot be reached, is busy for too long, or has an error.
         """
-        data = thumbnail(image, self.size)
-        shown = {"url": data_url(data, str(sniff(data[:64])))}
-        content = [
-            {"type": "text", "text": self._prompt},
-            {"type": "image_url", "image_url": shown},
-        ]
+        parts = (TextPart(self._prompt), picture_part(image, self.size))
+        content = [part_of(part) for part in parts]
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         answer = self._ask(messages)
         try:
