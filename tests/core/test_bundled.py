@@ -159,7 +159,7 @@ import os, sys
 from mmrag.encoders.bundled import BundledEncoder
 encoder = BundledEncoder()
 before = encoder.encode_texts(["one", "two", "three"], "query")
-with encoder._lock:  # as if another thread was loading a model
+with encoder._image_model._lock:  # as if another thread was loading a model
     child = os.fork()
 if child == 0:
     import numpy as np

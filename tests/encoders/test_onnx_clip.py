@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,6 +175,28 @@ print(json.dumps(load_encoder(sys.argv[1]).encode_texts(json.loads(sys.argv[2]),
     assert done.returncode == 0, done.stderr
     ours = OnnxClipEncoder(folder).encode_texts(TEXTS, "query")
     np.testing.assert_array_equal(np.float32(json.loads(done.stdout)), ours)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_it_works_in_a_forked_child(written: Written) -> None:
+    """Where the threads of the pool are not."""
+    code = """
+import json, os, sys
+from mmrag.encoders.onnx_clip import OnnxClipEncoder
+encoder, texts = OnnxClipEncoder(sys.argv[1]), json.loads(sys.argv[2])
+before = encoder.encode_texts(texts, "query")
+child = os.fork()
+if child == 0:
+    os._exit(0 if (encoder.encode_texts(texts, "query") == before).all() else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-c", code, written["clip"][1].folder, json.dumps(TEXTS)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a child that hangs, too
 
 
 def test_the_space_is_that_of_the_files_and_a_copy_has_the_same(

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrag.encoders.lazy import Lazy
+from mmrag.encoders.onnx_runner import Workers, session
 from mmrag.encoders.tokens import checked_texts
-from mmrag.pipeline import threads
+from mmrag.encoders.windows import pooled
 from mmrag.types import Role, Space
 
 if TYPE_CHECKING:
@@ -52,8 +50,10 @@ class BundledEncoder:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        _ENCODERS.add(self)
+        self._workers = Workers()
+        self._tokenizer = Lazy(_load_tokenizer)
+        self._text_model = Lazy(lambda: session(FOLDER / "text_encoder.onnx"))
+        self._image_model = Lazy(lambda: session(FOLDER / "image_encoder.onnx"))
 
     @property
     def image_size(self) -> int:
@@ -81,12 +81,7 @@ class BundledEncoder:
         """
         windows = [self._windows(text, f"{role}: ") for text in checked_texts(texts, role)]
         vectors = self._each(self._encode_window, [w for text in windows for w in text])
-        pooled = np.empty((len(windows), DIM), np.float32)
-        end = 0
-        for row, parts in enumerate(windows):
-            start, end = end, end + len(parts)
-            pooled[row] = _pool(vectors[start:end], parts)
-        return pooled
+        return pooled(vectors, [[len(ids) for ids in text] for text in windows])
 
     def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         """uint8 ``[3, 260, 260]``: the picture letterboxed on white; a cut-out (any transparency)
@@ -117,100 +112,34 @@ class BundledEncoder:
     ) -> NDArray[np.float32]:
         if not len(items):
             return np.empty((0, DIM), np.float32)
-        if len(items) == 1:
-            return encode(items[0])[None]
-        return np.stack(list(self._workers.map(encode, items)))
+        return np.stack(self._workers.each(encode, items))
 
     def _encode_image(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self._image_session.run(
+        vector: NDArray[np.float32] = self._image_model().run(
             None, {"image": pixels[None].astype(np.float32)}
         )[0][0]
         return vector
 
     def _windows(self, text: str, prefix: str) -> list[list[int]]:
         """The token ids of the whole text, or of each of its windows."""
-        whole = self._tokenizer.encode(prefix + text).ids
+        whole = self._tokenizer().encode(prefix + text).ids
         if len(whole) <= TOKEN_LIMIT:
             return [whole]
-        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        spans = self._tokenizer().encode(text, add_special_tokens=False).offsets
         starts = range(0, max(1, len(spans) - OVERLAP), WINDOW - OVERLAP)
         cuts = [(spans[i][0], spans[min(i + WINDOW, len(spans)) - 1][1]) for i in starts]
         # A window's edge may split a word into more tokens, hence the room above WINDOW.
-        return [self._tokenizer.encode(prefix + text[a:b]).ids[:TOKEN_LIMIT] for a, b in cuts]
+        return [self._tokenizer().encode(prefix + text[a:b]).ids[:TOKEN_LIMIT] for a, b in cuts]
 
     def _encode_window(self, ids: list[int]) -> NDArray[np.float32]:
         tokens = np.array([ids], np.int64)
         feed = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
-        vector: NDArray[np.float32] = self._text_session.run(None, feed)[0][0]
+        vector: NDArray[np.float32] = self._text_model().run(None, feed)[0][0]
         return vector
-
-    @property
-    def _workers(self) -> ThreadPoolExecutor:
-        made: ThreadPoolExecutor = self._lazily(
-            "workers", lambda: ThreadPoolExecutor(threads(), "mmrag-encode")
-        )
-        return made
-
-    @property
-    def _tokenizer(self) -> Any:
-        return self._lazily("tokenizer", _load_tokenizer)
-
-    @property
-    def _text_session(self) -> Any:
-        return self._lazily("text", lambda: _load_session("text_encoder.onnx"))
-
-    @property
-    def _image_session(self) -> Any:
-        return self._lazily("image", lambda: _load_session("image_encoder.onnx"))
-
-    def _lazily(self, name: Literal["workers", "tokenizer", "text", "image"], make: Any) -> Any:
-        slot = f"_made_{name}"
-        made = self.__dict__.get(slot)
-        if made is None:
-            with self._lock:
-                made = self.__dict__.get(slot)
-                if made is None:
-                    made = self.__dict__[slot] = make()
-        return made
-
-
-_ENCODERS: weakref.WeakSet[BundledEncoder] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """In a forked child the threads of the pool are gone, and who held a lock does not release it;
-    the models run without threads of their own and are as good as before."""
-    for encoder in list(_ENCODERS):
-        encoder._lock = threading.Lock()
-        encoder.__dict__.pop("_made_workers", None)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _pool(vectors: NDArray[np.float32], windows: list[list[int]]) -> NDArray[np.float32]:
-    if len(windows) == 1:
-        first: NDArray[np.float32] = vectors[0]
-        return first
-    mean = np.array([len(ids) for ids in windows], np.float32) @ vectors
-    pooled: NDArray[np.float32] = mean / np.linalg.norm(mean)
-    return pooled
 
 
 def _opaque_enough(alpha: int) -> int:
     return 255 if alpha > 8 else 0
-
-
-def _load_session(name: str) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        str(FOLDER / name), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _load_tokenizer() -> Any:

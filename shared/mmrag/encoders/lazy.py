@@ -3,7 +3,9 @@ an index remembers by name."""
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -36,6 +38,7 @@ class Lazy(Generic[Made]):
         self._make = make
         self._lock = threading.Lock()
         self._made: list[Made] = []  # one, once there is one: None may be made too
+        _ALL.add(self)
 
     def __call__(self) -> Made:
         """What was made; makes it if this is the first use."""
@@ -47,6 +50,19 @@ class Lazy(Generic[Made]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Lazy, (self._make,)
+
+
+_ALL: weakref.WeakSet[Lazy[Any]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child, whoever held a lock is not there to release it."""
+    for lazy in list(_ALL):
+        lazy._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Deferred(Generic[Encoder]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +11,10 @@ import numpy as np
 
 from mmrag.encoders.lazy import Lazy
 from mmrag.encoders.onnx_config import ExportConfig
+from mmrag.encoders.onnx_runner import Workers, session
 from mmrag.encoders.tokens import checked_texts
 from mmrag.encoders.windows import pooled
 from mmrag.errors import InputError
-from mmrag.pipeline import threads
 from mmrag.types import Role, Space
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class _Loaded:
     text: OnnxText
     text_tower: Any
     image_tower: Any
-    workers: ThreadPoolExecutor
+    workers: Workers
 
     @classmethod
     def load(cls, folder: Path, config: ExportConfig) -> _Loaded:
@@ -129,13 +128,11 @@ class _Loaded:
             OnnxText.load(folder / "tokenizer.json", config.text),
             _session(folder / "text.onnx"),
             _session(folder / "image.onnx"),
-            ThreadPoolExecutor(threads(), "mmrag-encode"),
+            Workers(),
         )
 
     def each(self, encode: Callable[[Item], Vector], items: Sequence[Item]) -> Matrix:
-        if len(items) == 1:
-            return encode(items[0])[None]
-        return np.stack(list(self.workers.map(encode, items)))
+        return np.stack(self.workers.each(encode, items))
 
     def of_text(self, piece: str) -> Vector:
         return _row(self.text_tower, {"tokens": self.text.tokens(piece)})
@@ -151,12 +148,7 @@ def _row(tower: Any, feed: dict[str, Any]) -> Vector:
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return session(path)
     except Exception as error:  # onnxruntime raises a dozen kinds of its own
         raise InputError(f"'{path}' cannot be loaded: {error}") from None

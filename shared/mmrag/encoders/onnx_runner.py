@@ -1,0 +1,64 @@
+"""Small ONNX models on all cores: each item is run alone on one thread, several at once."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmrag.encoders.lazy import Lazy
+from mmrag.pipeline import threads
+
+if TYPE_CHECKING:
+    from mmrag.protocols import Vector
+
+__all__ = ["Workers", "session"]
+
+Item = TypeVar("Item")
+
+
+def session(path: Path) -> Any:
+    """The model in a file, on one thread of the CPU. Raises what onnxruntime raises."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class Workers:
+    """Threads, one a core, that are started at the first use; in a forked child anew, as the
+    parent's are not there."""
+
+    def __init__(self) -> None:
+        self._pool = Lazy(_pool)
+        _ALL.add(self)
+
+    def each(self, encode: Callable[[Item], Vector], items: Sequence[Item]) -> list[Vector]:
+        """One vector an item, in order."""
+        if len(items) == 1:
+            return [encode(items[0])]
+        return list(self._pool().map(encode, items))
+
+    def _forget(self) -> None:
+        self._pool = Lazy(_pool)
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads(), "mmrag-encode")
+
+
+_ALL: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for workers in list(_ALL):
+        workers._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
