@@ -112,11 +112,11 @@ def _decide(
     mark = Mark(sha256, label, space)
     known = journal.source(str(found.path))
     if known is not None and known.mark == str(mark):
-        before = journal.failure(str(found.path))
-        if before is None:
+        if known.state == "done":
             plan.unchanged += 1
             return
-        if not retry:
+        before = journal.failure(str(found.path))
+        if before is not None and not retry:
             plan.failed.append(replace(before, source=found.name))
             return
     plan.jobs.append(Job(SourceFile(found.path, found.name, sha256), reader, mark, known))

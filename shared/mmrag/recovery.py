@@ -33,8 +33,8 @@ def opened_journal(index: MultimodalIndex, folder: Path) -> Iterator[Journal]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "journal.lock"), closing(_journal(folder / "journal.sqlite")) as journal:
-        done = any(source.state == "done" for source in journal.sources())
-        if journal.clean and done and not index.store.count():
+        is_empty = journal.clean and not index.store.count()
+        if is_empty and any(source.state == "done" for source in journal.sources()):
             log.warning("the index of %s is empty: every file is read again", journal.path)
             journal.forget_all()
         if not journal.clean:

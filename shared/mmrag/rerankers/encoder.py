@@ -61,6 +61,7 @@ class EncoderReranker:
             encoder = BundledEncoder()
         self.encoder = encoder
         self._scales: dict[tuple[Modality, Modality], tuple[float, float]] = {}
+        self._references: dict[tuple[Modality, Role], Matrix] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[EncoderReranker], tuple[ImageEncoder]]:
@@ -137,9 +138,14 @@ class EncoderReranker:
             return self._scales[asked, kind]
 
     def _reference(self, kind: Modality, role: Role) -> Matrix:
-        if kind == "text":
-            return self.encoder.encode_texts(REFERENCE_QUERIES, role)
-        return self.encoder.encode_pixels([self._pixels(_SAMPLE / name) for name in _PICTURES])
+        key: tuple[Modality, Role] = (kind, role if kind == "text" else "query")
+        if key not in self._references:
+            self._references[key] = (
+                self.encoder.encode_texts(REFERENCE_QUERIES, role)
+                if kind == "text"  # a picture is encoded in one way, whatever its role
+                else self.encoder.encode_pixels([self._pixels(_SAMPLE / n) for n in _PICTURES])
+            )
+        return self._references[key]
 
 
 def _unrelated(size: int, kind: Modality) -> NDArray[np.bool_]:
