@@ -115,14 +115,12 @@ def index_files(
     as_json: Json = False,
 ) -> None:
     """Index files and folders, or bring the index up to date with them."""
-    from mmrag.ingest import ingest
-
     options = VlmOptions(vlm, vlm_url, caption_language, vlm_rate, vlm_concurrency)
     captioner = captioner_asked(caption, options)
     captions = None
     with opened(kb, create=True, image=encoder, text=text_encoder) as index:
         with progress() as bar:
-            report = ingest(index, paths, prune=prune, retry=retry, progress=bar)
+            report = index.add_files(paths, prune=prune, retry=retry, progress=bar)
         if not as_json:
             print_report(report)
         if captioner is not None:

@@ -170,11 +170,11 @@ class Journal:
         parts the store has; a failed one moves past it, so that all its parts are stale."""
         with self._transaction():
             for path, name, mark, generation, failure in sources:
-                state = ("failed", failure.error, failure.message) if failure else ("done",)
-                self._db.execute(
-                    "INSERT OR REPLACE INTO sources VALUES (?,?,?,?,?,?,?)",
-                    (path, name, str(mark), generation + bool(failure), *state, None, None)[:7],
-                )
+                row: tuple[object, ...] = (path, name, str(mark), generation, "done", None, None)
+                if failure is not None:
+                    said = (failure.error, failure.message)
+                    row = (path, name, str(mark), generation + 1, "failed", *said)
+                self._db.execute("INSERT OR REPLACE INTO sources VALUES (?,?,?,?,?,?,?)", row)
 
     def stale(self, paths: Iterable[str] | None = None) -> list[str]:
         """Ids of parts that no source's current version has, of some files or of all."""

@@ -1,4 +1,4 @@
-"""Pictures: opened safely, turned upright, made RGB. The only file that touches PIL.
+"""Pictures: opened safely, turned upright, made RGB.
 
 Each kind of file goes straight to its own PIL plugin, chosen by the first bytes: EPS, PSD and the
 like are never reached, and PIL's process-wide pixel limit, which warns from 89 megapixels on, need

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
-    "FIELDS",
     "Caption",
     "Hit",
     "ImageRef",
@@ -28,9 +27,6 @@ Json = Any
 
 Modality = Literal["text", "image"]
 Role = Literal["query", "passage"]
-
-FIELDS = ("text", "image", "caption", "cross_text", "keywords")
-"""The named vectors of a point; all are optional. ``keywords`` is sparse, the others are dense."""
 
 _NAMESPACE = uuid.UUID("6f3c1f9e-6a55-5a0e-8d5c-0b5f3b0f7c11")
 

@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra("this encoder", "torch") from error
 
 from mmrag.encoders.torch_lanes import Lanes
-from mmrag.encoders.torch_place import best_device, digest, has_bf16, moved, placed
+from mmrag.encoders.torch_place import device_named, digest, has_bf16, moved, placed
 
 if TYPE_CHECKING:
     from mmrag.protocols import Matrix
@@ -79,12 +79,7 @@ class TorchModel:
             raise UnknownName("precision", precision, ("auto", *_DTYPES))
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch_size is 'auto' or 1 or more, not {batch_size!r}")
-        try:
-            self.device = torch.device(best_device() if device == "auto" else device)
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError, TypeError) as error:
-            said = str(error).split("\n")[0]
-            raise InputError(f"the device {device!r} cannot be used: {said}") from error
+        self.device = device_named(device)
         kind = self.device.type
         self.batch_size = _BATCH.get(kind, 16) if batch_size == "auto" else batch_size
         self.digest = digest(model)

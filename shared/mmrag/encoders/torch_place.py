@@ -9,14 +9,27 @@ from typing import Any
 
 import torch
 
-__all__ = ["best_device", "digest", "has_bf16", "moved", "placed"]
+from mmrag.errors import InputError
+
+__all__ = ["device_named", "digest", "has_bf16", "moved", "placed"]
 
 
-def best_device() -> str:
-    """CUDA, then MPS, then the CPU."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def device_named(name: str) -> torch.device:
+    """The device of this name; for ``auto`` CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        has_mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        said = str(error).split("\n")[0]
+        raise InputError(f"the device {name!r} cannot be used: {said}") from error
+    return device
 
 
 def has_bf16() -> bool:

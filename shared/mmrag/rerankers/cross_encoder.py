@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmrag.encoders.hub import cached_only, is_path, loading
 from mmrag.encoders.windows import split_windows
 from mmrag.errors import InputError
-from mmrag.rerankers.model import ModelReranker, Part, best_device, need
+from mmrag.rerankers.model import ModelReranker, Part, need
 from mmrag.rerankers.parts import opened, said, words_of
 from mmrag.rerankers.scale import logistic
 from mmrag.types import Record
@@ -101,7 +101,9 @@ class CrossEncoderReranker(ModelReranker["CrossEncoder"]):
         if isinstance(self._given, str):
             from sentence_transformers import CrossEncoder
 
-            device = best_device(self._device)
+            from mmrag.encoders.torch_place import device_named
+
+            device = str(device_named(self._device))
             with loading(self._given):
                 local = is_path(self._given) or cached_only()
                 model = CrossEncoder(self._given, device=device, local_files_only=local)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmrag.encoders.hub import cached_only, is_path, loading
 from mmrag.errors import InputError
-from mmrag.rerankers.model import ModelReranker, Part, best_device, need
+from mmrag.rerankers.model import ModelReranker, Part, need
 from mmrag.rerankers.parts import opened, words_of
 from mmrag.types import Record
 
@@ -113,7 +113,9 @@ class ItmReranker(ModelReranker[_Blip]):
     def _load(self) -> _Blip:
         from transformers import BlipForImageTextRetrieval, BlipProcessor
 
-        name, device = self._given, best_device(self._device)
+        from mmrag.encoders.torch_place import device_named
+
+        name, device = self._given, device_named(self._device)
         with loading(name):
             local = is_path(name) or cached_only()
             processor = BlipProcessor.from_pretrained(name, local_files_only=local)

@@ -10,16 +10,16 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from mmrag.errors import AnswerError, InputError, MissingExtra
+from mmrag.errors import AnswerError, MissingExtra
 from mmrag.pipeline import batched
 from mmrag.types import Modality, Record
 
 if TYPE_CHECKING:
     from mmrag.media import ImageInput
 
-__all__ = ["ModelReranker", "Part", "best_device", "need"]
+__all__ = ["ModelReranker", "Part", "need"]
 
 RECORDS = 32  # whose pictures are open at once
 # How many pairs the model gets at once, as long as memory lasts; a picture may be 2,000 tokens.
@@ -166,23 +166,3 @@ def need(feature: str, extra: str, packages: Sequence[str]) -> None:
     """Raises MissingExtra unless the packages can be imported; imports none of them."""
     if any(importlib.util.find_spec(package) is None for package in packages):
         raise MissingExtra(feature, extra)
-
-
-def best_device(device: str | Literal["auto"]) -> str:
-    """The device of this name; for ``auto`` CUDA, then MPS, then the CPU.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    import torch
-
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        said = str(error).split("\n")[0]
-        raise InputError(f"the device {device!r} cannot be used: {said}") from error
-    return device
