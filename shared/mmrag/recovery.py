@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmrag.errors import StoreLocked
 from mmrag.journal import Journal, JournalDamaged, journal_errors
+from mmrag.lock import lock_file
 from mmrag.types import Record
 
 if TYPE_CHECKING:
@@ -55,12 +56,11 @@ def derived(record: Record) -> str | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold SQLite's lock of an empty file: it is gone with the process, however that ends."""
     with journal_errors(path):
-        lock = sqlite3.connect(path, timeout=0, isolation_level=None)
+        lock = lock_file(path)
+    if lock is None:
+        raise StoreLocked(f"another run writes the journal {path}: wait for it")
     with closing(lock):
-        with journal_errors(path):
-            lock.execute("BEGIN EXCLUSIVE")
         yield
 
 

@@ -76,6 +76,27 @@ def test_a_second_opening_is_refused(folder: Path) -> None:
     assert run(script, folder).returncode == 0
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_whoever_is_refused_leaves_the_holder_alone(tmp_path: Path, elsewhere: bool) -> None:
+    """The engine puts the files in order before it looks whether somebody has them open."""
+    with_ten(tmp_path / "index").close()
+    store = EdgeStore(tmp_path / "index")
+    store.upsert(points(10, 11))
+    store.flush()
+    if elsewhere:
+        script = "import sys; from mmrag.stores.edge import EdgeStore; EdgeStore(sys.argv[1])"
+        assert "StoreLocked" in run(script, tmp_path / "index").stderr
+    else:
+        with pytest.raises(StoreLocked):
+            EdgeStore(tmp_path / "index")
+    store.upsert(points(11, 12))
+    store.flush()
+    store.close()
+    store = EdgeStore(tmp_path / "index")
+    assert store.count() == 12
+    store.close()
+
+
 def test_nothing_is_made_unless_asked(tmp_path: Path) -> None:
     with pytest.raises(NotAnIndex):
         EdgeStore(tmp_path / "new", create=False)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import qdrant_edge as qe
 
 from mmrag.errors import DiskFull, MmragError, NotAnIndex, StoreError, StoreLocked
+from mmrag.lock import lock_file
 from mmrag.stores.edge_tmpfs import check_tmpfs
 from mmrag.types import Json
 
 __all__ = [
+    "OpenShard",
     "check_room",
     "engine_errors",
     "has_room",
@@ -26,7 +30,7 @@ __all__ = [
     "write_manifest",
 ]
 
-_CONFIG, _MANIFEST = "edge_config.json", "manifest.json"
+_CONFIG, _MANIFEST, _LOCK = "edge_config.json", "manifest.json", ".lock"
 _PARTS = {"segments", "wal"}
 
 # The engine writes through memory maps: on a full disk the kernel would kill the process with
@@ -38,7 +42,24 @@ _RESERVE = 64 << 20
 _GRAPH_KB = 150_000
 
 
-def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
+class OpenShard(NamedTuple):
+    """The engine, and the lock that keeps all others out as long as it is open."""
+
+    shard: qe.EdgeShard
+    lock: sqlite3.Connection
+
+    def close(self) -> None:
+        """Flush, and release the folder."""
+        try:
+            self.shard.flush()
+        finally:
+            try:
+                self.shard.close()
+            finally:
+                self.lock.close()
+
+
+def open_shard(folder: Path, create: bool) -> OpenShard:
     """Load the shard of the index in ``folder``, or create one if there is nothing yet.
 
     Raises:
@@ -55,18 +76,17 @@ def open_shard(folder: Path, create: bool) -> qe.EdgeShard:
         known = (folder / _MANIFEST).exists()
         if (path / _CONFIG).exists():
             _require(path, _PARTS)
-            check_tmpfs(path)
-            return qe.EdgeShard.load(str(path))
+            return _alone(path, _load)
         if known:
             raise NotAnIndex(f"{folder}: the vectors ({path.name}) are missing")
-        # Hidden files, and what a creation leaves behind that was cut short, are nothing.
-        visible = {name for name in _names(folder) if not name.startswith(".")}
-        blank = visible <= {path.name} and _names(path) <= _PARTS
+        # What a creation leaves behind that was cut short is nothing.
+        blank = _names(folder) <= {path.name} and _names(path) <= _PARTS
         if not blank:
             raise NotAnIndex(f"{folder} holds something else than an index; take an empty folder")
         if not create:
             raise NotAnIndex(f"there is no index in {folder}")
-        return _create(path)
+        path.mkdir(parents=True, exist_ok=True)
+        return _alone(path, _create)
 
 
 def shard_path(folder: Path) -> Path:
@@ -142,8 +162,25 @@ def engine_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _alone(path: Path, made: Callable[[Path], qe.EdgeShard]) -> OpenShard:
+    """With a lock of ours. The engine has one too, but before it looks at that, it puts the files
+    in order, and what their holder flushes next then fails."""
+    lock = lock_file(path / _LOCK)
+    if lock is None:
+        raise _locked(path)
+    try:
+        return OpenShard(made(path), lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def _load(path: Path) -> qe.EdgeShard:
+    check_tmpfs(path)
+    return qe.EdgeShard.load(str(path))
+
+
 def _create(path: Path) -> qe.EdgeShard:
-    path.mkdir(parents=True, exist_ok=True)
     check_room(path)
     sparse = {"keywords": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)}
     optimizers = qe.EdgeOptimizersConfig(indexing_threshold=_GRAPH_KB)
@@ -154,7 +191,9 @@ def _create(path: Path) -> qe.EdgeShard:
 
 
 def _names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    """What is in a folder; hidden files are nothing."""
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    return {name for name in names if not name.startswith(".")}
 
 
 def _require(path: Path, parts: set[str]) -> None:
@@ -163,13 +202,17 @@ def _require(path: Path, parts: set[str]) -> None:
         raise NotAnIndex(f"{path}: {', '.join(sorted(missing))} missing")
 
 
+def _locked(path: Path) -> StoreLocked:
+    return StoreLocked(
+        f"{path} is open already, in another process or in this one: close it there first, "
+        "with index.close(), or store.index.close()"
+    )
+
+
 def _ours(error: Exception, path: Path) -> StoreError:
     text = str(error)
     if "WouldBlock" in text:
-        return StoreLocked(
-            f"{path} is open already, in another process or in this one: close it there first, "
-            "with index.close(), or store.index.close()"
-        )
+        return _locked(path)
     if "os error 28" in text or "No space left" in text:
         return DiskFull(f"{path}: no room left on the disk: {text}")
     return StoreError(f"{path}: {text}")

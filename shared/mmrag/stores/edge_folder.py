@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import qdrant_edge as qe
 
 from mmrag.errors import StoreError
 from mmrag.stores.edge_files import (
+    OpenShard,
     check_room,
     engine_errors,
     open_shard,
@@ -28,7 +29,7 @@ class EdgeFolder:
     def __init__(self, path: str | Path, create: bool) -> None:
         self._path = Path(path)
         self._writing = threading.Lock()
-        self._shard: qe.EdgeShard | None = open_shard(self._path, create)
+        self._open: OpenShard | None = open_shard(self._path, create)
 
     @property
     def path(self) -> Path:
@@ -64,18 +65,18 @@ class EdgeFolder:
     def close(self) -> None:
         """Flush, and release the folder; idempotent."""
         with self._writing:
-            shard, self._shard = self._shard, None
-            if shard is not None:
-                with engine_errors(self._path), closing(shard):
-                    shard.flush()
+            opened, self._open = self._open, None
+            if opened is not None:
+                with engine_errors(self._path):
+                    opened.close()
 
     @contextmanager
     def _engine(self) -> Iterator[qe.EdgeShard]:
-        shard = self._shard
-        if shard is None:
+        opened = self._open
+        if opened is None:
             raise StoreError(f"{self._path} was closed")
         with engine_errors(self._path):
-            yield shard
+            yield opened.shard
 
 
 def _used(folder: Path) -> int:
