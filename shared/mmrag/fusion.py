@@ -22,6 +22,7 @@ __all__ = ["FUSIONS", "Fused", "Fusion", "calibrated", "dbsf", "fusion_named", "
 
 RRF_K = 60
 KEYWORDS = "keywords"
+SAME_WORDS = "text->text"
 NOISE = 1.0
 AGAIN = 0.1
 
@@ -115,8 +116,9 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
     half of what other dense routes have above 1, the level that unrelated records hardly ever
     reach. So a route with nothing to say moves nothing, and two fields are not two votes.
 
-    Keywords count whole where nothing else has judged what a record says, as the text that OCR
-    reads in a picture, and a tenth where a dense route has: those are the same words once more.
+    Keywords count whole where no dense route has judged the same words, as those that OCR reads in
+    a picture, and a tenth where ``text->text`` has. ``text->caption`` has not: it knows a picture's
+    description, and not the text, the data and the keywords of its caption.
 
     Raises:
         InputError: a ranking was not calibrated.
@@ -127,8 +129,7 @@ def calibrated(rankings: Mapping[str, Ranking]) -> list[Fused]:
             return [votes[0].value]
         dense = [vote for vote in votes if vote.route != KEYWORDS]
         best = max(dense, key=_strength, default=None)
-        judged = any(_channel(vote.route) == "text" for vote in dense)
-        keywords = AGAIN if judged else 1.0
+        keywords = AGAIN if any(vote.route == SAME_WORDS for vote in dense) else 1.0
 
         def part(vote: Vote) -> float:
             if vote.route == KEYWORDS:
