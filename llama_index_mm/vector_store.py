@@ -136,12 +136,12 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         Raises:
             InputError: a filter cannot be expressed.
         """
-        ids = node_ids
-        if node_ids is None or filters is not None:
-            batches = self._index.store.scan(narrowed(filters, node_ids))
-            found = {record.id: None for batch in batches for record in batch}
-            ids = list(found) if node_ids is None else [i for i in node_ids if i in found]
-        return [record_to_node(record, self._index.folder) for record in self._index.get(ids or ())]
+        if node_ids is not None and filters is None:
+            records = self._index.get(node_ids)
+        else:
+            found = {record.id: record for record in self._index.scan(narrowed(filters, node_ids))}
+            records = [found[i] for i in (found if node_ids is None else node_ids) if i in found]
+        return [record_to_node(record, self._index.folder) for record in records]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the words of the query, with fused scores; each says in
