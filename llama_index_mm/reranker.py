@@ -47,7 +47,8 @@ class CrossModalReranker(PickledWhole, BaseNodePostprocessor):
     an :class:`mmrag.protocols.Reranker`, by default an :class:`mmrag.rerank.EncoderReranker`, and
     gets all nodes in one call. What comes back are new ``NodeWithScore`` with scores from 0 to 1,
     best first, and among equals in the order that they came in; the nodes in them are those that
-    were given, unchanged. A picture that cannot be opened counts as none, with a warning.
+    were given, unchanged. A picture that cannot be opened counts as none, with a warning; so does
+    one that was replaced since a MultimodalReader read it.
 
     Events name the nodes without the bytes that they hold.
     """
