@@ -104,7 +104,8 @@ def document_to_part(
         # LangChain's loaders count "page" from 0, and only "page_label" as it is printed.
         locator = locator_of({k: v for k, v in metadata.items() if k != "page"})
         image = image_of(document)
-        picture = None if image is None else load(image, target=size)
+        data = b"" if image is None else read_bytes(image, DEFAULT_LIMITS)
+        picture = None if image is None else load(data, target=size)
     except (SourceError, InputError) as error:
         raise type(error)(f"document {document.id!r}: {error}") from error
     extra: dict[str, Json] = {DOCUMENT_KEY: True}
@@ -114,7 +115,7 @@ def document_to_part(
         embedded = uri[:5].lower() == "data:"
         path = Path() if embedded else Path(uri).absolute()
         if folder is not None and (embedded or path.is_relative_to(folder)):
-            uri = keeper(read_bytes(uri, DEFAULT_LIMITS), picture.mime, folder)
+            uri = keeper(data, picture.mime, folder)
             metadata[IMAGE_KEY] = None  # it is read from the record
             extra[FILES_KEY] = [uri]
         elif not embedded:

@@ -104,14 +104,6 @@ class MultimodalEmbeddings(BaseModel, Embeddings):
         stores call."""
         return self.embed_images(uris)
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """:meth:`embed_documents` in a worker thread."""
-        return await asyncio.to_thread(self.embed_documents, texts)
-
-    async def aembed_query(self, text: str) -> list[float]:
-        """:meth:`embed_query` in a worker thread."""
-        return await asyncio.to_thread(self.embed_query, text)
-
     async def aembed_images(self, images: Sequence[AnyImage]) -> list[list[float]]:
         """:meth:`embed_images` in a worker thread."""
         return await asyncio.to_thread(self.embed_images, images)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
 from langchain_mm.convert import record_to_document
-from mmrag.errors import InputError, SourceError
+from mmrag.errors import InputError
 from mmrag.journal import Failure
-from mmrag.readers.base import MediaFolder, Part, SourceFile
-from mmrag.reading import read_paths
+from mmrag.reading import read_records
 
 __all__ = ["MultimodalLoader"]
-
-# Documents hold paths, so pixels are decoded only to see that they can be: as few as possible.
-_IMAGE_SIZE = 1
-
-log = logging.getLogger("mmrag")
 
 
 class MultimodalLoader(BaseLoader):
@@ -76,7 +68,7 @@ class MultimodalLoader(BaseLoader):
                 raise InputError(f"paths are files and folders; a {type(path).__name__} is none")
         self.media_folder = _cache_folder() if media_folder is None else Path(media_folder)
         self.raise_on_error = raise_on_error
-        self._failures: list[Failure] = []
+        self._failures: dict[str, Failure] = {}
 
     def __repr__(self) -> str:
         return f"MultimodalLoader({[str(path) for path in self.paths]})"
@@ -84,7 +76,7 @@ class MultimodalLoader(BaseLoader):
     @property
     def failures(self) -> list[Failure]:
         """The files that the latest run could not read, and why."""
-        return list(self._failures)
+        return list(self._failures.values())
 
     def lazy_load(self) -> Iterator[Document]:
         """The documents, each file read when its first document is asked for.
@@ -92,31 +84,11 @@ class MultimodalLoader(BaseLoader):
         Raises:
             SourceError: a file cannot be read, and ``raise_on_error`` is set.
         """
-        self._failures = []
-        media = MediaFolder(self.media_folder.expanduser().absolute())
-        for source, item in read_paths(self.paths, media, _IMAGE_SIZE):
-            if isinstance(item, Part):
-                yield _document(source, item, media)
-            elif item is not None:
-                self._fail(source, item)
-
-    def _fail(self, source: SourceFile, error: Exception) -> None:
-        self._failures.append(Failure(source.name, type(error).__name__, str(error)))
-        if not self.raise_on_error:
-            log.warning("%s cannot be read: %s", source.name, error)
-        elif isinstance(error, SourceError):
-            raise type(error)(f"{source.name}: {error}") from error
-        else:
-            raise error
-
-
-def _document(source: SourceFile, part: Part, media: MediaFolder) -> Document:
-    record, image = part.record, part.record.image
-    if image is not None:
-        # A derived picture's uri begins with the folder's own name.
-        image = replace(image, uri=str(media.root.parent / image.uri))
-    extra = {**record.extra, "path": str(source.path)}
-    return record_to_document(replace(record, image=image, extra=extra))
+        self._failures = {}
+        found = read_records(
+            self.paths, self.media_folder, self._failures, strict=self.raise_on_error
+        )
+        yield from map(record_to_document, found)
 
 
 def _cache_folder() -> Path:

@@ -16,10 +16,10 @@ from langchain_mm.searching import Searching
 from mmrag.errors import InputError
 from mmrag.identity import checked_bytes
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import is_url
+from mmrag.inputs import is_url, refuse_url
 from mmrag.types import ImageRef, Record
 
-__all__ = ["AllowedRoots", "Opening", "allowed_bytes", "resolved"]
+__all__ = ["AllowedRoots", "Opening", "allowed", "resolved"]
 
 AllowedRoots: TypeAlias = Iterable[str | Path]
 """Files and folders, of which pictures are opened wherever a document comes from."""
@@ -71,30 +71,41 @@ class Opening:
 
 
 class _File:
-    """The file of a picture, which is read when it is wanted."""
+    """The file of a picture, which is checked and read when it is wanted."""
 
     def __init__(self, image: ImageRef, roots: Sequence[Path] | None) -> None:
         self._image, self._roots = image, roots
 
     def read(self, _: int = -1) -> bytes:
-        """All its bytes, which are within the limits."""
-        return allowed_bytes(self._image, self._roots)
+        """All its bytes, which are within the limits and those of its sha256 if it says one."""
+        return checked_bytes(_permitted(self._image, self._roots))
 
 
-def allowed_bytes(image: ImageRef, roots: Sequence[Path] | None) -> bytes:
-    """The bytes of a picture, if it is the one of its sha256, or in one of ``roots`` if it says
-    none; None are all there are.
+def allowed(image: ImageRef, roots: Sequence[Path] | None) -> ImageRef:
+    """The picture, if it may be opened: it says a sha256, or is in one of ``roots``; None are all
+    there are. Nothing is read yet; where there are roots, it is checked once more when it is.
 
     Raises:
         InputError: it may not be opened, or is a URL.
-        SourceError: it cannot be opened, or is another one.
     """
-    if not (image.sha256 or roots is None or _is_embedded(image.uri) or _is_in(image.uri, roots)):
+    _permitted(image, roots)
+    if roots is None or _is_embedded(image.uri):
+        return image
+    return replace(image, uri=cast(str, _File(image, roots)))
+
+
+def _permitted(image: ImageRef, roots: Sequence[Path] | None) -> ImageRef:
+    """The picture to be opened: under its path without links, if the roots are why it may be."""
+    refuse_url(image.uri)
+    if image.sha256 or roots is None or _is_embedded(image.uri):
+        return image
+    path = _without_links(image.uri)
+    if path is None or not any(path.is_relative_to(root) for root in roots):
         raise InputError(
             "its picture is not opened: it is in no index behind the retriever, its document says "
             "no sha256, and it is in none of allowed_roots"
         )
-    return checked_bytes(image)
+    return replace(image, uri=str(path))
 
 
 def resolved(roots: AllowedRoots) -> tuple[Path, ...]:
@@ -110,12 +121,11 @@ def _is_embedded(uri: str) -> bool:
     return uri[:5].lower() == "data:" or is_url(uri)
 
 
-def _is_in(uri: str, roots: Sequence[Path]) -> bool:
+def _without_links(uri: str) -> Path | None:
     try:
-        path = Path(uri).resolve()
+        return Path(uri).resolve()
     except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL in the path
-        return False
-    return any(path.is_relative_to(root) for root in roots)
+        return None
 
 
 def _indexes(part: object, seen: set[int]) -> Iterator[MultimodalIndex]:

@@ -6,8 +6,6 @@ import asyncio
 import copy
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
@@ -17,21 +15,18 @@ from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from langchain_mm.convert import image_ref_of
 from langchain_mm.images import AnyImage, image_input
-from langchain_mm.opening import AllowedRoots, allowed_bytes, resolved
-from mmrag.errors import InputError, MmragError
-from mmrag.media import ImageInput, load
+from langchain_mm.opening import AllowedRoots, allowed, resolved
+from mmrag.errors import InputError
+from mmrag.media import ImageInput
 from mmrag.metadata import caption_of
-from mmrag.pipeline import threads
 from mmrag.protocols import Reranker
 from mmrag.rerank import EncoderReranker
-from mmrag.types import ImageRef, Record
+from mmrag.types import Record
 
 __all__ = ["SCORE_KEY", "CrossModalReranker"]
 
 SCORE_KEY = "relevance_score"
 """Document metadata: the score that a reranker gave, under the name that LangChain's use."""
-
-_SIZE = 64  # in this size a picture is looked at here; the reranker opens it by itself
 
 log = logging.getLogger("mmrag")
 
@@ -66,7 +61,8 @@ class CrossModalReranker(BaseDocumentCompressor):
         exclude=True,
         repr=False,
         description="Where the documents are not to be trusted: folders of the pictures that are "
-        "opened. Others are if the document says their sha256. By default all are.",
+        "opened. Others are if the document says their sha256. By default all are. With them, what "
+        "a reranker gets as the uri of a file is an object that checks and reads it.",
     )
 
     @field_validator("reranker")
@@ -149,9 +145,8 @@ class CrossModalReranker(BaseDocumentCompressor):
         if words is None and image is None:
             raise InputError("an empty query: give words, a picture, or both")
         given = list(documents)  # also of a generator: they are looked at more than once
-        with ThreadPoolExecutor(threads(), "mmrag-decode") as pool:
-            roots = cast("tuple[Path, ...] | None", self.allowed_roots)
-            records = list(pool.map(partial(_record, roots), given))
+        roots = cast("tuple[Path, ...] | None", self.allowed_roots)
+        records = [_record(document, roots) for document in given]
         return _Asked(words, None if image is None else image_input(image), given, records, kept)
 
     def _best(self, asked: _Asked, scores: Sequence[float]) -> list[Document]:
@@ -174,8 +169,9 @@ class _Asked(NamedTuple):
     kept: int
 
 
-def _record(roots: Sequence[Path] | None, document: Document) -> Record:
-    """What a reranker looks at. The id only names it in warnings, and may be missing."""
+def _record(document: Document, roots: Sequence[Path] | None) -> Record:
+    """What a reranker looks at; its picture is not opened yet. The id only names it in warnings,
+    and may be missing."""
     if not isinstance(document, Document):
         raise InputError(f"a reranker takes Documents, not {type(document).__name__}")
     name = document.id or ""
@@ -183,16 +179,12 @@ def _record(roots: Sequence[Path] | None, document: Document) -> Record:
         caption, image = caption_of(document.metadata), image_ref_of(document)
     except InputError as error:
         raise InputError(f"document {name!r}: {error}") from error
-    reference = None
-    if image is not None:
-        try:
-            picture = load(allowed_bytes(image, roots), target=_SIZE)
-        except MmragError as error:
-            log.warning("document %r is judged without its picture: %s", name, error)
-        else:
-            size = picture.width, picture.height
-            reference = ImageRef(image.uri, picture.sha256, picture.mime, *size)
-    return Record(id=name, text=document.page_content, image=reference, caption=caption)
+    try:
+        image = None if image is None else allowed(image, roots)
+    except InputError as error:
+        log.warning("document %r is judged without its picture: %s", name, error)
+        image = None
+    return Record(id=name, text=document.page_content, image=image, caption=caption)
 
 
 def _scored(document: Document, score: float) -> Document:

@@ -21,7 +21,6 @@ from langchain_mm.writing import documents_of, ids_of, items_of, pictures_of, wr
 from mmrag.attachments import Attachments
 from mmrag.encode import Encoders
 from mmrag.errors import InputError
-from mmrag.filters import And, In
 from mmrag.index import MultimodalIndex
 from mmrag.protocols import ImageEncoder, Store, TextEncoder
 
@@ -186,19 +185,8 @@ class MultimodalVectorStore(Searching):
             InputError: neither was given: ``store.index.delete(where=And(()))`` deletes all.
         """
         refuse(kwargs)
-        condition, keys = where_of(where), None if ids is None else ids_of(ids)
-        if condition is not None and keys is not None:
-            condition, keys = And((In("id", tuple(keys)), condition)), None
-        attachments = Attachments(self._index)
-        with attachments.lock:
-            if condition is not None:
-                files = attachments.of_matching(condition)
-            elif keys is not None:
-                files = attachments.of_ids(keys)
-            else:
-                raise InputError("delete takes ids, or a filter with at least one condition")
-            self._index.delete(keys, where=condition)
-            attachments.sweep(files)
+        condition = where_of(where)
+        Attachments(self._index).delete(None if ids is None else ids_of(ids), condition)
         return True
 
 

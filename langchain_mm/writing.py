@@ -128,16 +128,9 @@ def write(index: MultimodalIndex, items: Sequence[Item]) -> list[str]:
         SourceError: a picture cannot be opened; the message says which.
         InputError: an item cannot be stored.
     """
-    attachments = Attachments(index)
-    # Without the lock: an encoder may be an API, for which no other thread need wait.
-    with attachments.adding() as kept:
-        encoded = index.encoders.encoded(items, partial(_prepared, index, kept))
-        made = {point.record.id: point for point in encoded}
-        with attachments.lock:
-            replaced, named = attachments.of_ids(made), uris_of(*(p.record for p in made.values()))
-            index.write(list(made.values()))
-            kept.named(named)
-            attachments.sweep(replaced - named)
+    Attachments(index).write(
+        lambda kept: index.encoders.encoded(items, partial(_prepared, index, kept))
+    )
     return [str(item.document.id) for item in items]
 
 

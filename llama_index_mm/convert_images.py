@@ -89,11 +89,13 @@ def take_out(
         dump["image"] = None
         _stand_in(dump, "image_path", image.uri, folder)
     for name, resource in _resources(node):
-        if resource.data is not None:
-            is_image = name == "image_resource" and image is not None
-            data, mime = _decoded(resource.data), resource.mimetype or ""
-            taken[name] = image.uri if image and is_image else keeper(data, mime, folder)
-            _stand_in(dump[name], "path", taken[name], folder)
+        if resource.data is None:
+            continue
+        if image is not None and name == "image_resource":
+            taken[name] = image.uri
+        else:
+            taken[name] = keeper(_decoded(resource.data), resource.mimetype or "", folder)
+        _stand_in(dump[name], "path", taken[name], folder)
     return taken
 
 

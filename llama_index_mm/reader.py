@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,15 @@ from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaRes
 from llama_index.core.utils import get_cache_dir
 
 from llama_index_mm.convert import record_to_node
-from mmrag.errors import SourceError
 from mmrag.journal import Failure
-from mmrag.readers.base import MediaFolder, Part, SourceFile
-from mmrag.reading import read_paths
-from mmrag.types import Json
+from mmrag.reading import read_records
+from mmrag.types import Json, Record
 
 __all__ = ["DIGEST_KEY", "MultimodalReader"]
 
 DIGEST_KEY = "image_sha256"
 """Document metadata: the hash of the picture's bytes. It makes LlamaIndex's caches and docstores
 see that a picture has changed, which they know by its path alone."""
-
-# Documents hold paths, so pixels are decoded only to see that they can be: as few as possible.
-_IMAGE_SIZE = 1
-
-log = logging.getLogger("mmrag")
 
 
 class MultimodalReader(BasePydanticReader):
@@ -80,15 +71,9 @@ class MultimodalReader(BasePydanticReader):
             SourceError: a file cannot be read, and ``raise_on_error`` is set.
         """
         default = Path(get_cache_dir()) / "mmrag" / "media"
-        folder = Path(self.media_folder).expanduser() if self.media_folder else default
-        media = MediaFolder(folder.absolute())
-        for source, item in read_paths(paths, media, _IMAGE_SIZE):
-            if isinstance(item, Part):
-                yield _document(source, item, media, extra_info or {})
-            elif item is None:
-                self._failed.pop(source.name, None)
-            else:
-                self._fail(source, item)
+        folder = Path(self.media_folder) if self.media_folder else default
+        for record in read_records(paths, folder, self._failed, strict=self.raise_on_error):
+            yield _document(record, extra_info or {})
 
     async def alazy_load_data(
         self,
@@ -99,32 +84,15 @@ class MultimodalReader(BasePydanticReader):
         read files in the event loop. Documents hold no pixels, so many are no burden."""
         return await asyncio.to_thread(self.load_data, paths, extra_info)
 
-    def _fail(self, source: SourceFile, error: Exception) -> None:
-        self._failed[source.name] = Failure(source.name, type(error).__name__, str(error))
-        if not self.raise_on_error:
-            log.warning("%s cannot be read: %s", source.name, error)
-        elif isinstance(error, SourceError):
-            raise type(error)(f"{source.name}: {error}") from error
-        else:
-            raise error
 
-
-def _document(
-    source: SourceFile, part: Part, media: MediaFolder, extra_info: Mapping[str, Json]
-) -> Document:
+def _document(record: Record, extra_info: Mapping[str, Json]) -> Document:
     """The document of what was read: the node of its record, as LlamaIndex's readers give it."""
-    record, image = part.record, part.record.image
-    if image is not None:
-        # A derived picture's uri begins with the folder's own name.
-        image = replace(image, uri=str(media.root.parent / image.uri))
-    node = record_to_node(
-        replace(record, image=image, extra={**record.extra, "path": str(source.path)})
-    )
+    node = record_to_node(record)
     own: dict[str, Json] = dict(node.metadata)
     if record.locator.page is not None:
         own["page"] = record.locator.page
-    if image is not None:
-        own[DIGEST_KEY] = image.sha256
+    if record.image is not None:
+        own[DIGEST_KEY] = record.image.sha256
     technical = [key for key in ("page", "line", DIGEST_KEY) if key in own]
     common: dict[str, Any] = {
         "id_": node.node_id,

@@ -20,12 +20,15 @@ from llama_index.core.schema import (
 from llama_index_instrumentation import get_dispatcher
 from typing_extensions import Self
 
-from llama_index_mm.convert import node_to_record
+from llama_index_mm.convert import image_of
 from llama_index_mm.pickling import PickledWhole
-from mmrag.errors import InputError, SourceError
+from llama_index_mm.reader import DIGEST_KEY
+from mmrag.errors import InputError, MmragError
+from mmrag.inputs import data_url, refuse_url
 from mmrag.metadata import caption_of
 from mmrag.rerank import EncoderReranker
-from mmrag.types import Record
+from mmrag.sniff import HEAD, sniff
+from mmrag.types import ImageRef, Record
 
 __all__ = ["CrossModalReranker"]
 
@@ -44,7 +47,8 @@ class CrossModalReranker(PickledWhole, BaseNodePostprocessor):
     an :class:`mmrag.protocols.Reranker`, by default an :class:`mmrag.rerank.EncoderReranker`, and
     gets all nodes in one call. What comes back are new ``NodeWithScore`` with scores from 0 to 1,
     best first, and among equals in the order that they came in; the nodes in them are those that
-    were given, unchanged. A picture that cannot be opened counts as none, with a warning.
+    were given, unchanged. A picture that cannot be opened counts as none, with a warning; so does
+    one that was replaced since a MultimodalReader read it.
 
     Events name the nodes without the bytes that they hold.
     """
@@ -115,12 +119,31 @@ class CrossModalReranker(PickledWhole, BaseNodePostprocessor):
 
 
 def _record(node: BaseNode) -> Record:
+    """What a reranker looks at; its picture is not opened yet."""
     try:
-        return node_to_record(node)
-    except SourceError as error:
-        log.warning("%s; it is judged without it", error)
-        text = node.get_content(metadata_mode=MetadataMode.NONE)
-        return Record(id=node.node_id, text=text, caption=caption_of(node.metadata))
+        caption = caption_of(node.metadata)
+    except InputError as error:
+        raise InputError(f"node {node.node_id!r}: {error}") from error
+    try:
+        image = _picture(node)
+    except MmragError as error:
+        log.warning("node %r is judged without its picture: %s", node.node_id, error)
+        image = None
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return Record(id=node.node_id, text=text, image=image, caption=caption)
+
+
+def _picture(node: BaseNode) -> ImageRef | None:
+    image = image_of(node)
+    if image is None:
+        return None
+    if isinstance(image, bytes):
+        mime = sniff(image[:HEAD]) or ""
+        return ImageRef(data_url(image, mime), sha256="", mime=mime, width=0, height=0)
+    path, digest = str(image), node.metadata.get(DIGEST_KEY)
+    refuse_url(path)
+    sha256 = digest if isinstance(digest, str) else ""  # what MultimodalReader has read
+    return ImageRef(path, sha256=sha256, mime="", width=0, height=0)
 
 
 def _without_bytes(nodes: list[NodeWithScore]) -> list[NodeWithScore]:

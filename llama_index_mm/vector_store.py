@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from llama_index_mm.convert import hit_to_node, record_to_node
 from llama_index_mm.encoding import encoded
 from llama_index_mm.filters import DOCUMENT, narrowed
 from llama_index_mm.modes import way_of
-from mmrag.attachments import Attachments, uris_of
+from mmrag.attachments import Attachments
 from mmrag.errors import InputError
-from mmrag.filters import And, Eq, Filter
+from mmrag.filters import Eq
 from mmrag.index import MultimodalIndex
 
 __all__ = ["MultimodalVectorStore"]
@@ -96,22 +97,14 @@ class MultimodalVectorStore(BasePydanticVectorStore):
                 bytes while the index has no folder to keep them in.
         """
         _refuse(kwargs)
-        # Without the lock: an encoder may be an API, for which no other thread need wait.
-        with self._attachments.adding() as kept:
-            made = {item.record.id: item for item in encoded(self._index, nodes, kept)}
-            with self._attachments.lock:
-                replaced = self._attachments.of_ids(made)
-                named = uris_of(*(item.record for item in made.values()))
-                self._index.write(list(made.values()))
-                kept.named(named)
-                self._attachments.sweep(replaced - named)
+        self._attachments.write(partial(encoded, self._index, nodes))
         self._listed.update(node.node_id for node in nodes if _is_listed(node))
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; a node that belongs to none is its own document."""
         _refuse(delete_kwargs)
-        self._delete(Eq(DOCUMENT, ref_doc_id))
+        self._attachments.delete(where=Eq(DOCUMENT, ref_doc_id))
 
     def delete_nodes(
         self,
@@ -128,19 +121,11 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         where = narrowed(filters, node_ids)
         if where is None:
             raise InputError("delete_nodes takes node_ids or filters; clear() deletes all")
-        self._delete(where)
-
-    def _delete(self, where: Filter) -> None:
-        with self._attachments.lock:
-            files = self._attachments.of_matching(where)
-            self._index.delete(where=where)
-            self._attachments.sweep(files)
+        self._attachments.delete(where=where)
 
     def clear(self) -> None:
         """Delete everything in the index, also what was not added as a node."""
-        with self._attachments.lock:
-            self._index.delete(where=And(()))
-            self._attachments.clear()
+        self._attachments.clear()
 
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
@@ -151,12 +136,12 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         Raises:
             InputError: a filter cannot be expressed.
         """
-        ids = node_ids
-        if node_ids is None or filters is not None:
-            batches = self._index.store.scan(narrowed(filters, node_ids))
-            found = {record.id: None for batch in batches for record in batch}
-            ids = list(found) if node_ids is None else [i for i in node_ids if i in found]
-        return [record_to_node(record, self._index.folder) for record in self._index.get(ids or ())]
+        if node_ids is not None and filters is None:
+            records = self._index.get(node_ids)
+        else:
+            found = {record.id: record for record in self._index.scan(narrowed(filters, node_ids))}
+            records = [found[i] for i in (found if node_ids is None else node_ids) if i in found]
+        return [record_to_node(record, self._index.folder) for record in records]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the words of the query, with fused scores; each says in

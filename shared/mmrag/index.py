@@ -261,6 +261,11 @@ class MultimodalIndex:
         found = self.store.get(keys)
         return [self._searcher.localised(found[key]) for key in keys if key in found]
 
+    def scan(self, where: Where = None) -> Iterator[Record]:
+        """The records that match, one by one; all of them without a filter."""
+        for batch in self.store.scan(parse_filter(where)):
+            yield from map(self._searcher.localised, batch)
+
     def delete(self, ids: Iterable[str] | None = None, *, where: Where = None) -> None:
         """Delete records by id, or those that match a filter.
 

@@ -23,6 +23,7 @@ __all__ = [
     "is_url",
     "open_regular",
     "read_bytes",
+    "refuse_url",
     "refused",
 ]
 
@@ -51,12 +52,7 @@ def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
     """
     max_bytes = limits.max_bytes
     if isinstance(image, str):
-        if is_url(image):
-            file = image[:5].lower() == "file:"
-            hint = (
-                "give the path alone" if file else "download the picture first, then give its path"
-            )
-            raise InputError(f"URLs are not fetched: {hint}")
+        refuse_url(image)
         if image[:5].lower() == "data:":
             return _within(_from_data_url(image), max_bytes)
         image = Path(image)
@@ -99,6 +95,14 @@ def open_regular(path: Path) -> BinaryIO:
 def is_url(text: str) -> bool:
     """Whether this is a URL with a ``://``, of any scheme, and so no path."""
     return _URL.match(text) is not None
+
+
+def refuse_url(text: str) -> None:
+    """Raises InputError for a URL with a ``://``: nothing is fetched."""
+    if is_url(text):
+        file = text[:5].lower() == "file:"
+        hint = "give the path alone" if file else "download the picture first, then give its path"
+        raise InputError(f"URLs are not fetched: {hint}")
 
 
 def data_url(data: bytes, mime: str) -> str:

@@ -32,12 +32,12 @@ def with_neighbours(index: MultimodalIndex, hits: Sequence[Hit]) -> list[Record]
     records = [hit.record for hit in hits]
     pages = _pages(index, {_page(record) for record in records if record.locator.page is not None})
     known = {record.id for record in records}
-    chosen: dict[str, None] = {}
+    chosen: dict[str, Record] = {}
     for record in records:
         others = [other for other in pages[_page(record)] if other.id != record.id]
         nearest = sorted(others, key=lambda other: (_apart(record, other), _order(other)))
-        chosen |= {other.id: None for other in nearest[:NEAREST] if other.id not in known}
-    return records + index.get(chosen)
+        chosen |= {other.id: other for other in nearest[:NEAREST] if other.id not in known}
+    return records + list(chosen.values())
 
 
 def _pages(index: MultimodalIndex, wanted: set[Page]) -> dict[Page, list[Record]]:
@@ -46,10 +46,9 @@ def _pages(index: MultimodalIndex, wanted: set[Page]) -> dict[Page, list[Record]
     if wanted:
         sources = tuple(sorted({source for source, _ in wanted}))
         numbers = tuple(sorted({page for _, page in wanted if page is not None}))
-        for batch in index.store.scan(And((In("source", sources), In("page", numbers)))):
-            for record in batch:
-                if _page(record) in wanted:
-                    pages[_page(record)].append(record)
+        for record in index.scan(And((In("source", sources), In("page", numbers)))):
+            if _page(record) in wanted:
+                pages[_page(record)].append(record)
     return pages
 
 

@@ -198,7 +198,8 @@ class Reranker(Protocol):
         self, text: str | None, image: ImageInput | None, records: Sequence[Record]
     ) -> list[float]:
         """One score a record in 0..1, in order, for words, a picture, or both together. A picture
-        of a record that cannot be opened counts as none.
+        of a record that cannot be opened counts as none, and so does one that is not that of its
+        sha256, if it says one: :func:`mmrag.identity.checked_bytes` opens no other.
 
         Raises:
             InputError: the query has neither words nor a picture.

@@ -235,6 +235,14 @@ def test_counting_by_filter(index: MultimodalIndex, tmp_path: Path) -> None:
     assert index.count({}) == index.count(None) == 3
 
 
+def test_scanning_by_filter(index: MultimodalIndex) -> None:
+    index.add([Record(name, name, metadata={"n": n}) for n, name in enumerate("abc")])
+    found = list(index.scan())
+    assert sorted(record.id for record in found) == ["a", "b", "c"]
+    assert found == index.get([record.id for record in found])
+    assert {record.id for record in index.scan({"n": [0, 2]})} == {"a", "c"}
+
+
 # Routes
 
 
@@ -449,7 +457,8 @@ def test_pictures_of_hits_can_be_opened(tmp_path: Path) -> None:
         hits = index.search(image=picture(160, 120, seed=11), limit=20)
         shown = [hit.record for hit in hits if hit.record.image]
         assert {Path(r.source).name for r in shown} == {"a.pdf", "b.png"}
-        for record in [*shown, *index.get([r.id for r in shown])]:
+        scanned = index.scan({"modality": "image"})
+        for record in [*shown, *index.get([r.id for r in shown]), *scanned]:
             assert record.image is not None
             assert Path(record.image.uri).is_absolute()
             with Image.open(record.image.uri) as image:

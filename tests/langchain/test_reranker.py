@@ -30,8 +30,8 @@ from langchain_mm.convert import CAPTION_KEY, IMAGE_KEY
 from langchain_mm.retriever import MultimodalRetriever
 from mmrag import MultimodalIndex, Record
 from mmrag.encoders.bundled import BundledEncoder
-from mmrag.errors import InputError, UnreadableSource
-from mmrag.media import ImageInput, data_url
+from mmrag.errors import DamagedSource, InputError, UnreadableSource
+from mmrag.media import ImageInput, data_url, load
 from mmrag.rerank import EncoderReranker
 from mmrag.testing import FakeEncoder, FakeReranker
 from mmrag.testing.langchain_compressors import DocumentCompressorTests
@@ -39,6 +39,7 @@ from mmrag.types import ImageRef
 
 PICTURES = Path(mmrag.__file__).parent / "sample" / "pictures"
 BUNDLED = EncoderReranker(BundledEncoder())
+ENCODER = EncoderReranker(FakeEncoder())
 
 
 def picture(name: str, path: Path, text: str = "", **metadata: Any) -> Document:
@@ -52,6 +53,19 @@ def painted(path: Path, colour: str) -> Path:
 
 def faked(**options: Any) -> CrossModalReranker:
     return CrossModalReranker(reranker=FakeReranker(), **options)
+
+
+class Given(FakeReranker):
+    """Keeps the pictures of the records that it is given."""
+
+    def __init__(self) -> None:
+        self.images: list[ImageRef | None] = []
+
+    def rerank(
+        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        self.images += [record.image for record in records]
+        return super().rerank(text, image, records)
 
 
 def scored(found: Sequence[Document]) -> list[tuple[str | None, float]]:
@@ -199,11 +213,35 @@ def test_a_picture_that_cannot_be_opened_counts_as_none(
         picture("broken", broken, "zebra", **{CAPTION_KEY: {"brief": "zebra"}}),
         Document("zebra", id="web", metadata={IMAGE_KEY: "https://example.org/a.png"}),
     ]
+    reranker = CrossModalReranker(reranker=ENCODER)
     with caplog.at_level(logging.WARNING, "mmrag"):
-        found = faked().compress_documents(documents, "zebra")
-    assert scored(found) == [("gone", 1.0), ("broken", 1.0), ("web", 1.0), ("b", 0.0)]
+        found = reranker.compress_documents(documents, "zebra")
     said = [record.getMessage() for record in caplog.records]
     assert {message.split("'")[1] for message in said} == {"gone", "broken", "web"}
+    for document in documents:
+        document.metadata.pop(IMAGE_KEY, None)
+    assert scored(found) == scored(reranker.compress_documents(documents, "zebra"))
+    assert {"broken", "web"} == set(ids(found)[:2])
+
+
+def test_pictures_are_left_to_the_reranker_to_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = Given()
+    said = asdict(ImageRef(str(tmp_path / "gone.png"), "12ab", "image/png", 4, 3))
+    documents = [
+        picture("path", tmp_path / "gone.png"),
+        Document("", id="said", metadata={IMAGE_KEY: said}),
+        Document("", id="bytes", metadata={IMAGE_KEY: "data:image/png;base64,AAAA"}),
+        Document("", id="web", metadata={IMAGE_KEY: "https://example.org/a.png"}),
+    ]
+    CrossModalReranker(reranker=given).compress_documents(documents, "zebra")
+    path = ImageRef(str(tmp_path / "gone.png"), "", "", 0, 0)
+    held = ImageRef("data:image/png;base64,AAAA", "", "", 0, 0)
+    assert given.images == [path, ImageRef(**said), held, None]
+    (message,) = caplog.messages
+    assert "'web'" in message
+    assert "URLs are not fetched" in message
 
 
 def test_a_picture_that_was_replaced_counts_as_none(
@@ -234,6 +272,42 @@ def test_pictures_may_be_kept_to_some_folders(
     assert [score for _, score in scored(faked().rerank(documents, image=path))] == [1.0] * 3
     with pytest.raises(ValueError, match="list of paths"):
         faked(allowed_roots=tmp_path)
+
+
+def test_a_link_that_is_changed_after_the_check_opens_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    inside, link = painted(tmp_path / "in" / "a.png", "red"), tmp_path / "in" / "link.png"
+    secret = painted(tmp_path / "secret.png", "blue")
+    link.symlink_to(inside)
+
+    class Late(FakeReranker):
+        def rerank(
+            self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+        ) -> list[float]:
+            link.unlink()
+            link.symlink_to(secret)
+            return super().rerank(text, image, records)
+
+    reranker = CrossModalReranker(reranker=Late(), allowed_roots=[tmp_path / "in"])
+    found = reranker.rerank([picture("link", link), picture("a", inside)], image=secret)
+    assert scored(found) == [("link", 0.0), ("a", 0.0)]
+    assert "allowed_roots" in caplog.text
+
+
+def test_under_roots_a_reranker_reads_no_other_picture_than_that_of_the_sha256(
+    tmp_path: Path,
+) -> None:
+    """Also one that takes no look at the sha256 itself."""
+    given, path = Given(), painted(tmp_path / "secret.png", "red")
+    said = asdict(ImageRef(str(path), hashlib.sha256(b"made up").hexdigest(), "", 0, 0))
+    document = Document("", id="a", metadata={IMAGE_KEY: said})
+    CrossModalReranker(reranker=given, allowed_roots=[]).compress_documents([document], "x")
+    (image,) = given.images
+    assert image is not None
+    with pytest.raises(DamagedSource, match="the file was replaced"):
+        load(image.uri)
 
 
 def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:

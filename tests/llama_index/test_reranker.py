@@ -27,14 +27,15 @@ from llama_index.core.schema import (
 )
 
 import mmrag
-from llama_index_mm import CrossModalReranker, MultimodalRetriever
+from llama_index_mm import CrossModalReranker, MultimodalReader, MultimodalRetriever
 from llama_index_mm.convert import CAPTION_KEY, TRACE_KEY
+from llama_index_mm.reader import DIGEST_KEY
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.errors import InputError, UnreadableSource
-from mmrag.media import ImageInput
+from mmrag.media import ImageInput, data_url
 from mmrag.rerank import EncoderReranker
-from mmrag.testing import FakeReranker
-from mmrag.types import Record
+from mmrag.testing import FakeEncoder, FakeReranker
+from mmrag.types import ImageRef, Record
 
 from .listening import Callbacks, listening
 from .nodes import base64_of, dump, opened, painted, png, samples
@@ -166,13 +167,59 @@ def test_a_picture_that_cannot_be_opened_counts_as_none(
 ) -> None:
     gone = ImageNode(id_="gone", image_path=str(tmp_path / "gone.png"), text="a zebra")
     web = ImageNode(id_="web", image_url="https://example.org/a.png", text="zebra")
+    path = ImageNode(id_="path", image_path="https://example.org/a.png", text="zebra")
+    torn = ImageNode(id_="torn", image="no base64!", text="zebra")
+    nodes = [TextNode(id_="b", text="b"), gone, web, path, torn]
+    reranker = CrossModalReranker(reranker=EncoderReranker(FakeEncoder()))
     with caplog.at_level(logging.WARNING, "mmrag"):
-        nodes = scored(TextNode(id_="b", text="b"), gone, web)
-        found = faked().postprocess_nodes(nodes, query_str="zebra")
+        found = reranker.postprocess_nodes(scored(*nodes), query_str="zebra")
+    said = [record.getMessage() for record in caplog.records]
+    assert {message.split("'")[1] for message in said} == {"gone", "path", "torn"}
+    texts = [TextNode(id_=node.node_id, text=node.text) for node in nodes]
+    bare = reranker.postprocess_nodes(scored(*texts), query_str="zebra")
     assert [(hit.node.node_id, hit.score) for hit in found] == [
-        *(("gone", 1.0), ("web", 1.0), ("b", 0.0))
+        (hit.node.node_id, hit.score) for hit in bare
     ]
-    assert ["gone" in record.getMessage() for record in caplog.records] == [True]
+    assert ids(found)[:3] == ["web", "path", "torn"]
+
+
+def test_pictures_are_left_to_the_reranker_to_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given: list[ImageRef | None] = []
+
+    class Given(FakeReranker):
+        def rerank(
+            self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+        ) -> list[float]:
+            given.extend(record.image for record in records)
+            return super().rerank(text, image, records)
+
+    path = str(tmp_path / "gone.png")
+    nodes = scored(
+        ImageNode(image_path=path),
+        ImageNode(image=base64_of(png())),
+        Node(image_resource=MediaResource(path=tmp_path / "gone.png")),
+        ImageNode(image_path=path, metadata={DIGEST_KEY: "12ab"}),
+        TextNode(text="x"),
+    )
+    CrossModalReranker(reranker=Given()).postprocess_nodes(nodes, query_str="x")
+    bare = ImageRef(path, "", "", 0, 0)
+    held = ImageRef(data_url(png(), "image/png"), "", "image/png", 0, 0)
+    assert given == [bare, held, bare, ImageRef(path, "12ab", "", 0, 0), None]
+    assert caplog.messages == []
+
+
+def test_a_picture_that_was_replaced_since_it_was_read_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, query = painted(tmp_path / "a.png"), str(painted(tmp_path / "q.png"))
+    nodes = scored(*MultimodalReader().load_data([str(path)]), TextNode(id_="x", text="x"))
+    asked = QueryBundle("", image_path=query)
+    assert [hit.score for hit in faked().postprocess_nodes(nodes, asked)] == [1.0, 0.0]
+    painted(path, "blue")
+    assert [hit.score for hit in faked().postprocess_nodes(nodes, asked)] == [0.0, 0.0]
+    assert "the file was replaced" in caplog.text
 
 
 def test_a_reranker_that_gives_too_few_scores_is_an_error() -> None:

@@ -100,6 +100,14 @@ def test_every_kind_of_node_comes_back_from_the_store(
     assert store.get_nodes([]) == [] and store.get_nodes(["nowhere"]) == []
 
 
+def test_nodes_that_match_come_in_the_order_of_their_ids(store: MultimodalVectorStore) -> None:
+    store.add([TextNode(id_=i, text="x", metadata={"k": i in "abc"}) for i in "abcd"])
+    found = store.get_nodes(["c", "d", "nowhere", "a", "c"], equals("k", "true"))
+    assert [node.node_id for node in found] == ["c", "a", "c"]
+    assert len({id(node) for node in found}) == 3
+    assert {node.node_id for node in store.get_nodes(filters=equals("k", "true"))} == set("abc")
+
+
 def test_found_nodes_are_what_they_were_and_say_what_found_them(
     store: MultimodalVectorStore, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from mmrag import media
 from mmrag.captions import full_text
 from mmrag.errors import InputError
+from mmrag.identity import digest_of
+from mmrag.rerankers.parts import opened
 from mmrag.types import Caption, Record, Role, Space
 
 if TYPE_CHECKING:
@@ -109,7 +111,9 @@ class FakeCaptioner:
 
 class FakeReranker:
     """A deterministic :class:`mmrag.protocols.Reranker`: words count by the share of the query's
-    words that the record or its caption has, a picture counts as 1 if it is the record's own."""
+    words that the record or its caption has, a picture counts as 1 if it is the record's own.
+
+    Pictures of records are opened only where the query has one too."""
 
     name = "fake reranker 1"
 
@@ -120,11 +124,13 @@ class FakeReranker:
         if not text and image is None:
             raise InputError("an empty query: give words, a picture, or both")
         digest = None if image is None else media.load(image).sha256
+        # Not by what the records say: those of nodes and documents say no sha256.
+        own = {} if digest is None else dict(opened(records, digest_of))
         scores = []
-        for record in records:
+        for number, record in enumerate(records):
             parts = [_overlap(text, record)] if text else []
             if digest is not None:
-                parts.append(float(record.image is not None and record.image.sha256 == digest))
+                parts.append(float(own.get(number) == digest))
             scores.append(sum(parts) / len(parts))
         return scores
 
