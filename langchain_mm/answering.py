@@ -20,6 +20,7 @@ from mmrag.answer import build_prompt
 from mmrag.citations import citations
 from mmrag.media import ImageInput
 from mmrag.sources import Budget
+from mmrag.spoken import Spoken, spoken
 
 __all__ = ["Answering", "Asked", "CitedSource", "Found", "acite", "cite"]
 
@@ -71,12 +72,12 @@ class Answering(Runnable[Any, str]):
 
     def invoke(self, input: Found, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002
         """The whole answer."""
-        return _text(self._model.invoke(self._messages(input), config))
+        return spoken(_text(self._model.invoke(self._messages(input), config)))
 
     async def ainvoke(self, input: Found, config: RunnableConfig | None = None, **_: Any) -> str:  # noqa: A002
         """:meth:`invoke`, which awaits the model."""
         messages = await asyncio.to_thread(self._messages, input)
-        return _text(await self._model.ainvoke(messages, config))
+        return spoken(_text(await self._model.ainvoke(messages, config)))
 
     def stream(
         self,
@@ -85,7 +86,11 @@ class Answering(Runnable[Any, str]):
         **_: Any,
     ) -> Iterator[str]:
         """The answer in pieces, as they come."""
-        yield from map(_text, self._model.stream(self._messages(input), config))
+        voice = Spoken()
+        for piece in self._model.stream(self._messages(input), config):
+            if said := voice.heard(_text(piece)):
+                yield said
+        yield voice.rest()
 
     async def astream(
         self,
@@ -95,8 +100,11 @@ class Answering(Runnable[Any, str]):
     ) -> AsyncIterator[str]:
         """:meth:`stream`, which awaits the model."""
         messages = await asyncio.to_thread(self._messages, input)
+        voice = Spoken()
         async for piece in self._model.astream(messages, config):
-            yield _text(piece)
+            if said := voice.heard(_text(piece)):
+                yield said
+        yield voice.rest()
 
     def _messages(self, found: Found) -> list[BaseMessage]:
         asked, records = found["asked"], self._opening.records(found["documents"])

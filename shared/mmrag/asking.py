@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mmrag.answer import Prompt, build_prompt
 from mmrag.citations import Citation, citations
 from mmrag.errors import AnswerError, InputError
 from mmrag.openai_wire import Usage
 from mmrag.sources import Budget, PromptPart
+from mmrag.spoken import Spoken, spoken
 from mmrag.types import Hit, Record
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def answer(
     """
     records, prompt = _asked(question, found, llm, image, budget)
     said = llm.complete(prompt.system, prompt.parts)
-    return _answer(said.text, said.usage, records)
+    return _answer(spoken(said.text), said.usage, records)
 
 
 def stream_answer(
@@ -100,17 +102,19 @@ def stream_answer(
 
 
 def _streamed(llm: ChatModel, prompt: Prompt, records: list[Record]) -> Iterator[str | Answer]:
+    stream: Any = llm.stream(prompt.system, prompt.parts)
+    returned: list[object] = []  # a generator's usage, None of any other iterator
+
+    def said() -> Iterator[str]:
+        returned.append((yield from stream))
+
     pieces: list[str] = []
-    stream = iter(llm.stream(prompt.system, prompt.parts))
-    while True:
-        try:
-            piece = next(stream)
-        except StopIteration as end:  # its value is what a generator returned
-            usage = end.value if isinstance(end.value, Usage) else None
-            break
+    voice = Spoken()
+    for piece in itertools.chain(map(voice.heard, said()), map(Spoken.rest, [voice])):
         if piece:
             pieces.append(piece)
             yield piece
+    usage = next((told for told in returned if isinstance(told, Usage)), None)
     yield _answer("".join(pieces), usage, records)
 
 

@@ -167,6 +167,23 @@ def test_streaming_a_model_of_ones_own() -> None:
     assert last.citations[0].record == RECORDS[0]
 
 
+def test_what_a_model_thinks_aloud_is_no_part_of_its_answer() -> None:
+    for pieces in (
+        ("<think>Is it [2]? Or [7]?</think>\n\nAt 100 °C [1].",),
+        ("<", "think>Is it [2]", "? Or [7]?</thi", "nk>", "\n\n", "At 100 °C", " [1]."),
+    ):
+        *said, streamed = stream_answer("when?", RECORDS, Parrot(*pieces))
+        whole = answer("when?", RECORDS, Parrot(*pieces))
+        assert streamed == Answer("At 100 °C [1].", whole.citations, None, ())
+        assert "".join(map(str, said)) == whole.text == "At 100 °C [1]."
+        assert [citation.number for citation in whole.citations] == [1]
+    for unfinished in ("<think>I wonder", "<think>I wonder</think> \n"):
+        with pytest.raises(AnswerError, match="empty"):
+            answer("when?", RECORDS, Parrot(unfinished))
+    for plain in ("<thin ice> [2].", "<", "At 0 °C, I <think>so</think>."):
+        assert answer("when?", RECORDS, Parrot(plain)).text == plain
+
+
 def test_nothing_was_found() -> None:
     model = Parrot("The sources do not say.")
     assert answer("When?", [], model).citations == ()

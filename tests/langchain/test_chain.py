@@ -262,6 +262,20 @@ def test_the_stream_is_documents_then_pieces_then_citations(
     assert not chat.bodies[-1].get("stream"), "invoke is one request, not a stream put together"
 
 
+async def test_what_a_model_thinks_aloud_is_no_part_of_its_answer(
+    retriever: MultimodalRetriever, chat: ChatServer
+) -> None:
+    chat.answer = "<think>Is it [2] or [9]?</think>\n\nIt boils [1]."
+    chain = create_multimodal_rag_chain(retriever, chat_model(chat))
+    pieces = [chunk.get("answer", "") for chunk in chain.stream(QUESTION)]
+    apieces = [chunk.get("answer", "") async for chunk in chain.astream(QUESTION)]
+    assert "".join(pieces) == "".join(apieces) == "It boils [1]."
+    for answer in (chain.invoke(QUESTION), await chain.ainvoke(QUESTION)):
+        assert answer["answer"] == "It boils [1]."
+        assert [cited["number"] for cited in answer["citations"]] == [1]
+        assert answer["invented"] == []
+
+
 def test_the_documents_come_before_the_model_has_said_a_word(index: MultimodalIndex) -> None:
     """And each piece before the next is there."""
     trail: list[str] = []
