@@ -9,22 +9,20 @@ two differ, because the record was changed through mmrag, the record is right.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llama_index.core.schema import (
     BaseNode,
-    Document,
-    ImageDocument,
     ImageNode,
-    IndexNode,
     MetadataMode,
     Node,
     NodeWithScore,
     TextNode,
 )
 
+from llama_index_mm.classes import class_named
 from llama_index_mm.convert_images import Keeper, image_of, opened_image, put_back, take_out
 from mmrag.attachments import FILES_KEY, keep
 from mmrag.captions import full_text
@@ -51,6 +49,7 @@ __all__ = [
     "NODE_KEY",
     "TRACE_KEY",
     "caption_to_dict",
+    "class_of",
     "embed_text",
     "hit_to_node",
     "image_of",
@@ -67,9 +66,6 @@ if it has none, as in LlamaIndex's pipeline), and the fields whose bytes were mo
 _NAMESPACED = (TRACE_KEY, CAPTION_KEY, LOCATOR_KEY)
 # Keys of a payload that metadata must not take: mmrag's, the journal's, and those below.
 _RESERVED = {*OWN_KEYS, *_NAMESPACED, NODE_KEY, FILES_KEY, "path"}
-_BUILT_IN: dict[str, type[BaseNode]] = {
-    kind.__name__: kind for kind in (TextNode, ImageNode, IndexNode, Node, Document, ImageDocument)
-}
 
 
 def node_to_record(node: BaseNode, folder: Path | None = None) -> Record:
@@ -132,7 +128,7 @@ def record_to_node(record: Record, folder: Path | None = None) -> BaseNode:
     # In the order that the node had, which its embedded text depends on.
     order = {k: ours.get(k, record.metadata.get(k)) for k in kept if k in {*ours, *record.metadata}}
     data["metadata"] = {**order, **record.metadata, **ours}
-    node = _class(about.get("class", ""), record.extra.get("_node_type", "")).from_dict(data)
+    node = class_of(record).from_dict(data)
     if node.get_content(metadata_mode=MetadataMode.NONE) != record.text:
         node.set_content(record.text)
     if isinstance(node, ImageNode) and node.image_mimetype and record.image is not None:
@@ -207,18 +203,12 @@ def _top_level(metadata: Mapping[str, Json]) -> dict[str, Json]:
     return {k: v for k, v in metadata.items() if k not in _RESERVED and isinstance(v, simple)}
 
 
-def _class(name: str, kind: str) -> type[BaseNode]:
-    """The class of this name, also one of the user's own; else what LlamaIndex would take."""
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    own = (found for base in (TextNode, Node) for found in _subclasses(base))
-    return next((found for found in own if found.__name__ == name), _BUILT_IN.get(kind, TextNode))
-
-
-def _subclasses(kind: type[BaseNode]) -> Iterator[type[BaseNode]]:
-    for found in kind.__subclasses__():
-        yield found
-        yield from _subclasses(found)
+def class_of(record: Record) -> type[BaseNode]:
+    """That of a record's node."""
+    if "_node_content" not in record.extra:
+        return TextNode if record.image is None else ImageNode
+    name = record.extra.get(NODE_KEY, {}).get("class", "")
+    return class_named(name, record.extra.get("_node_type", ""))
 
 
 def _new_node(record: Record) -> BaseNode:

@@ -25,29 +25,31 @@ _RESOURCES = ("text_resource", "image_resource", "audio_resource", "video_resour
 
 
 def image_of(node: BaseNode) -> ImageInput | None:
-    """The picture of a node: its bytes if it holds any, else its path; None if it has neither.
+    """The picture of a node: its bytes if it holds any, be it in a data URL, else its path; None if
+    it has neither.
 
-    A picture behind a URL is not fetched: it counts as none.
+    A picture behind another URL is not fetched: it counts as none.
 
     Raises:
         DamagedSource: what should be base64 is not.
     """
+    held = _held(node)
+    if held is not None:
+        return _decoded(held)
     if isinstance(node, ImageNode):
-        return node.image_path if node.image is None else _decoded(node.image)
+        return node.image_path or None
     resource = node.image_resource if isinstance(node, Node) else None
-    if resource is None:
-        return None
-    if resource.data is not None:
-        return _decoded(resource.data)
-    return None if resource.path is None else str(resource.path)
+    return None if resource is None or resource.path is None else str(resource.path)
 
 
 def is_remote(node: BaseNode) -> bool:
     """Whether the node has a picture behind a URL."""
     if isinstance(node, ImageNode):
-        return node.image_url is not None
-    resource = node.image_resource if isinstance(node, Node) else None
-    return resource is not None and resource.url is not None
+        url: object = node.image_url
+    else:
+        resource = node.image_resource if isinstance(node, Node) else None
+        url = None if resource is None else resource.url
+    return url is not None and _data_url(url) is None
 
 
 def opened_image(
@@ -84,17 +86,22 @@ def take_out(
     The paths are for LlamaIndex's own stores, which know nothing of uris.
     """
     taken: dict[str, str] = {}
-    if isinstance(node, ImageNode) and node.image is not None and image is not None:
+    if isinstance(node, ImageNode) and _held(node) is not None and image is not None:
         taken["image"] = image.uri
-        dump["image"] = None
+        for name in ("image", "image_path", "image_url"):
+            if name == "image" or _data_url(dump[name]):
+                dump[name] = None
         _stand_in(dump, "image_path", image.uri, folder)
     for name, resource in _resources(node):
-        if resource.data is None:
+        held = _held_by(resource)
+        if held is None:
             continue
         if image is not None and name == "image_resource":
             taken[name] = image.uri
         else:
-            taken[name] = keeper(_decoded(resource.data), resource.mimetype or "", folder)
+            taken[name] = keeper(_decoded(held), resource.mimetype or "", folder)
+        if _data_url(dump[name]["url"]):
+            dump[name]["url"] = None
         _stand_in(dump[name], "path", taken[name], folder)
     return taken
 
@@ -108,6 +115,23 @@ def put_back(data: dict[str, Any], taken: Mapping[str, str], folder: Path | None
             holder["image" if name == "image" else "data"] = base64.b64encode(content).decode()
             if str(holder.get(path) or "").replace("\\", "/").endswith(uri):
                 holder[path] = None
+
+
+def _held(node: BaseNode) -> str | bytes | None:
+    """The picture that a node holds: base64, or a data URL."""
+    if isinstance(node, ImageNode):
+        return node.image or _data_url(node.image_path) or _data_url(node.image_url)
+    resource = node.image_resource if isinstance(node, Node) else None
+    return None if resource is None else _held_by(resource)
+
+
+def _held_by(resource: MediaResource) -> str | bytes | None:
+    return _data_url(resource.url) if resource.data is None else resource.data
+
+
+def _data_url(url: object) -> str | None:
+    text = "" if url is None else str(url)
+    return text if text[:5].lower() == "data:" else None
 
 
 def _resources(node: BaseNode) -> Iterator[tuple[str, MediaResource]]:

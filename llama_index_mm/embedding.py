@@ -8,7 +8,7 @@ from contextvars import copy_context
 from typing import Any, ClassVar, TypeVar
 
 from llama_index.core.base.embeddings.base import Embedding
-from llama_index.core.bridge.pydantic import Field, model_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.embedding import (
     EmbeddingEndEvent,
@@ -59,6 +59,8 @@ class MultimodalEmbedding(PickledWhole, ThreadedEmbedding):
     Async methods run in a worker thread. ``num_workers`` batches are embedded at once, by default
     one, since an encoder uses all cores by itself; raise it for an encoder behind an API.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     needed: ClassVar[tuple[str, ...]] = ("encoder",)
 

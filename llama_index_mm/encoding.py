@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from llama_index.core.schema import BaseNode, MetadataMode
+from llama_index.core.schema import BaseNode, ImageDocument, ImageNode, MetadataMode
 
 from llama_index_mm.convert import embed_text, node_to_part
 from llama_index_mm.convert_images import is_remote
@@ -29,8 +29,9 @@ def encoded(index: MultimodalIndex, nodes: Sequence[BaseNode], kept: Kept) -> It
 
     Raises:
         SourceError: a picture cannot be opened; the message names the node.
-        InputError: a node cannot be stored, has nothing but a picture behind a URL, or holds bytes
-            while the index has no folder to keep them in.
+        InputError: a node cannot be stored, is an image node without a picture and a text, has
+            nothing but a picture behind a URL, or holds bytes while the index has no folder to keep
+            them in.
     """
     return index.encoders.encoded(nodes, partial(_prepared, index, kept))
 
@@ -52,6 +53,12 @@ def _prepared(index: MultimodalIndex, kept: Kept, node: BaseNode) -> Prepared:
                 "download it, and give the node its path"
             )
         log.warning("node %r: the picture behind a URL is not fetched", node.node_id)
+    elif image is None and not text and isinstance(node, ImageNode | ImageDocument):
+        raise InputError(
+            f"node {node.node_id!r} has neither a picture nor a text. LlamaIndex's cache of "
+            "transformations drops a picture's bytes: give the node a path, or the pipeline "
+            "disable_cache=True"
+        )
     return Prepared(record, None if image is None else encoder.preprocess(image), text=text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -65,8 +66,11 @@ class FusionRetriever(BaseRetriever):
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
     ) -> None:
-        if not retrievers:
-            raise InputError("nothing to fuse: give at least one retriever")
+        if not retrievers or not isinstance(retrievers, Mapping):
+            raise InputError("nothing to fuse: give at least one retriever, each under a name")
+        for name, retriever in retrievers.items():
+            if not isinstance(retriever, BaseRetriever):
+                raise InputError(f"{name!r} is no retriever, but a {type(retriever).__name__}")
         if similarity_top_k < 1:
             raise InputError(f"similarity_top_k is 1 or more, not {similarity_top_k}")
         for name in weights or {}:
@@ -115,7 +119,7 @@ def _node(result: Fused, found: Mapping[str, list[NodeWithScore]]) -> NodeWithSc
     node = min(votes, key=lambda vote: (not _has_picture(vote[1].node), vote[0].rank))[1].node
     copied = node.model_copy(
         update={
-            "metadata": {**node.metadata, TRACE_KEY: trace},
+            "metadata": {**copy.deepcopy(node.metadata), TRACE_KEY: trace},
             "relationships": dict(node.relationships),
             "excluded_embed_metadata_keys": _with_trace(node.excluded_embed_metadata_keys),
             "excluded_llm_metadata_keys": _with_trace(node.excluded_llm_metadata_keys),

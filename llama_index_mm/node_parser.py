@@ -11,7 +11,7 @@ from contextvars import copy_context
 from itertools import groupby
 from typing import Any, ClassVar
 
-from llama_index.core.bridge.pydantic import Field, SerializeAsAny, model_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, SerializeAsAny, model_validator
 from llama_index.core.llms.llm import LLM
 from llama_index.core.node_parser import NodeParser
 from llama_index.core.schema import BaseNode, ImageNode, Node
@@ -23,6 +23,7 @@ from typing_extensions import Self
 from llama_index_mm.captioner import LLMCaptioner
 from llama_index_mm.convert import image_of
 from llama_index_mm.pickling import PickledWhole
+from mmrag.captioners.base import caption_one
 from mmrag.captions import full_text
 from mmrag.errors import InputError, SourceError
 from mmrag.identity import digest_of
@@ -77,6 +78,8 @@ class CaptionNodeParser(PickledWhole, _Parser):
     ``ImageNode`` they make a ``TextNode``, and a ``Node`` they refuse: wrap them in
     :class:`ImageSafe`, also where captions may be longer than their chunks.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     needed: ClassVar[tuple[str, ...]] = ("captioner",)
 
@@ -176,7 +179,7 @@ class CaptionNodeParser(PickledWhole, _Parser):
         return self._once(image)
 
     def _once(self, image: ImageInput) -> Caption:
-        (caption,) = self.captioner.caption([image])
+        caption = caption_one(self.captioner, image)
         if not isinstance(caption, Caption):
             raise TypeError(f"{self.captioner_name} gave a {type(caption).__name__}, no Caption")
         return caption

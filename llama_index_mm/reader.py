@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument, ImageNode, MediaResource
 from llama_index.core.utils import get_cache_dir
@@ -39,6 +39,8 @@ class MultimodalReader(BasePydanticReader):
     A file that cannot be read is logged as a warning and listed in :attr:`failures`, and the others
     go on. Works as ``SimpleDirectoryReader(file_extractor={".pdf": MultimodalReader()})`` too.
     """
+
+    model_config = ConfigDict(extra="forbid")
 
     media_folder: str | None = Field(
         default=None, description="Where derived pictures are kept; by default LlamaIndex's cache."

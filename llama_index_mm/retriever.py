@@ -56,7 +56,8 @@ class MultimodalRetriever(MultiModalRetriever):
         verbose: print what is retrieved from such objects.
 
     Raises:
-        InputError: a route, a fusion or a filter cannot be understood.
+        InputError: ``index`` is something else, ``similarity_top_k`` is below 1, or a route, a
+            fusion or a filter cannot be understood.
     """
 
     def __init__(
@@ -72,7 +73,16 @@ class MultimodalRetriever(MultiModalRetriever):
         objects: list[IndexNode] | None = None,
         verbose: bool = False,
     ) -> None:
-        self.index = index if isinstance(index, MultimodalIndex) else index.index
+        if isinstance(index, MultimodalVectorStore):
+            index = index.index
+        if not isinstance(index, MultimodalIndex):
+            raise InputError(
+                "index is a MultimodalIndex or a MultimodalVectorStore, "
+                f"not a {type(index).__name__}"
+            )
+        if not isinstance(similarity_top_k, int) or similarity_top_k < 1:
+            raise InputError(f"similarity_top_k is 1 or more, not {similarity_top_k!r}")
+        self.index = index
         self.similarity_top_k = similarity_top_k
         self._routes = routes_named(routes)
         self._fusion = fusion_named(fusion)
@@ -109,7 +119,7 @@ class MultimodalRetriever(MultiModalRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         text = None if self._part == "image" else _words(query_bundle)
-        image = None if self._part == "text" else query_bundle.image_path
+        image = None if self._part == "text" else query_bundle.image_path or None
         given = {"text": text is not None, "image": image is not None}
         if not any(given.values()):
             raise InputError(f"the query has no {self._part or 'text and no image'} to search for")

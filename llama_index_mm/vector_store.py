@@ -18,7 +18,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from llama_index_mm.convert import hit_to_node, record_to_node
+from llama_index_mm.convert import class_of, hit_to_node, record_to_node
 from llama_index_mm.encoding import encoded
 from llama_index_mm.filters import DOCUMENT, narrowed
 from llama_index_mm.modes import way_of
@@ -57,9 +57,11 @@ class MultimodalVectorStore(BasePydanticVectorStore):
 
     _index: MultimodalIndex = PrivateAttr()
     _attachments: Attachments = PrivateAttr()
-    _listed: set[str] = PrivateAttr(default_factory=set)
+    _listed: set[str] = PrivateAttr(default_factory=set)  # ids of ImageNodes and IndexNodes
 
     def __init__(self, index: MultimodalIndex) -> None:
+        if not isinstance(index, MultimodalIndex):
+            raise InputError(f"index is a MultimodalIndex, not a {type(index).__name__}")
         super().__init__(stores_text=True)
         self._index = index
         self._attachments = Attachments(index)
@@ -72,6 +74,9 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         Raises as :meth:`mmrag.MultimodalIndex.open` does. ``store.index.close()`` releases it.
         """
         return cls(MultimodalIndex.open(path))
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("a MultimodalVectorStore cannot be pickled: open its folder there")
 
     @classmethod
     def class_name(cls) -> str:
@@ -97,8 +102,10 @@ class MultimodalVectorStore(BasePydanticVectorStore):
                 bytes while the index has no folder to keep them in.
         """
         _refuse(kwargs)
+        if other := next((node for node in nodes if not isinstance(node, BaseNode)), None):
+            raise InputError(f"nodes are LlamaIndex's nodes, not {type(other).__name__}")
         self._attachments.write(partial(encoded, self._index, nodes))
-        self._listed.update(node.node_id for node in nodes if _is_listed(node))
+        self._listed.difference_update(node.node_id for node in nodes)  # of another kind, perhaps
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
@@ -150,8 +157,8 @@ class MultimodalVectorStore(BasePydanticVectorStore):
         The modes ``default`` and ``hybrid`` search by all routes; ``hybrid`` with an ``alpha`` by
         reciprocal ranks, of which keywords weigh ``1 - alpha`` and each other route ``alpha``.
         ``text_search`` and ``sparse`` search keywords alone. ``query_embedding`` is ignored.
-        ``node_ids`` restrict the search, unless they are just those that VectorStoreIndex sends of
-        itself: of all ImageNodes and IndexNodes that it has added.
+        ``node_ids`` restrict the search, unless all are of ImageNodes and IndexNodes, as those that
+        VectorStoreIndex sends of itself: filter by ``mmrag.id`` to search among pictures alone.
 
         Raises:
             InputError: there are no words, or the query asks for what an index does not do: another
@@ -179,11 +186,18 @@ class MultimodalVectorStore(BasePydanticVectorStore):
     def _restriction(self, node_ids: list[str] | None) -> list[str] | None:
         """The ids that a query is restricted to.
 
-        VectorStoreIndex notes the ImageNodes and IndexNodes that go through it, and no others; its
-        ``as_retriever`` then sends their ids as if the search were for them alone. So exactly all
-        of these mean no restriction; else the texts of a mixed index would never be found.
+        VectorStoreIndex notes the ImageNodes and IndexNodes that go through it, and no others, for
+        good; its ``as_retriever`` then sends their ids as if the search were for them alone. So
+        such ids, and those of nodes that are gone, mean no restriction; else the texts of a mixed
+        index would never be found.
         """
-        return None if not node_ids or set(node_ids) == self._listed else node_ids
+        if not node_ids:
+            return None
+        found = self._index.get([i for i in node_ids if i not in self._listed])
+        if not all(issubclass(class_of(record), ImageNode | IndexNode) for record in found):
+            return node_ids
+        self._listed.update(record.id for record in found)
+        return None
 
     def persist(self, persist_path: str, fs: fsspec.AbstractFileSystem | None = None) -> None:
         """Return once all that was added would survive a power cut; the index has its own place,
@@ -220,11 +234,6 @@ class MultimodalVectorStore(BasePydanticVectorStore):
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """:meth:`query` in a worker thread."""
         return await asyncio.to_thread(self.query, query, **kwargs)
-
-
-def _is_listed(node: BaseNode) -> bool:
-    """Whether VectorStoreIndex would note this node; what comes from it has an embedding."""
-    return isinstance(node, ImageNode | IndexNode) and node.embedding is not None
 
 
 def _refuse(given: Mapping[str, object]) -> None:

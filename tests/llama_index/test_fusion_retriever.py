@@ -196,6 +196,7 @@ def test_what_the_retrievers_hold_is_not_changed() -> None:
     before = copy.deepcopy(part.nodes)
     (fused,) = both_ways(FusionRetriever({"x": part, "y": part}))
     fused.node.metadata["new"] = 1
+    fused.node.metadata["k"].append(2)
     fused.node.excluded_llm_metadata_keys.append("new")
     fused.node.relationships.clear()
     fused.node.set_content("changed")
@@ -344,6 +345,8 @@ def test_nothing_found_is_an_empty_list() -> None:
     ("options", "error"),
     [
         ({"retrievers": {}}, InputError),
+        ({"retrievers": [Listed()]}, InputError),
+        ({"retrievers": {"x": "a store"}}, InputError),
         ({"weights": {"z": 1}}, UnknownName),
         ({"weights": {"x": -1}}, InputError),
         ({"weights": {"x": float("nan")}}, InputError),

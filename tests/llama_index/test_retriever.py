@@ -281,17 +281,20 @@ def test_filters_of_llama_index_and_our_own(index: MultimodalIndex, where: Any) 
         ({"fusion": "magic"}, UnknownName),
         ({"filters": {"lang": object()}}, InputError),
         ({"filters": "lang"}, InputError),
+        ({"similarity_top_k": 0}, InputError),
+        ({"similarity_top_k": "3"}, InputError),
+        ({"index": "kb"}, InputError),
     ],
 )
 def test_what_cannot_be_understood_is_refused_at_once(
     index: MultimodalIndex, options: dict[str, Any], error: type
 ) -> None:
     with pytest.raises(error):
-        MultimodalRetriever(index, **options)
+        MultimodalRetriever(**{"index": index, **options})
 
 
 def test_a_query_with_nothing_to_search_for_is_refused(retriever: MultimodalRetriever) -> None:
-    for nothing in ("", " \n", QueryBundle("")):
+    for nothing in ("", " \n", QueryBundle(""), QueryBundle("", image_path="")):
         with pytest.raises(InputError, match="no text and no image"):
             retriever.retrieve(nothing)
     with pytest.raises(InputError, match="no image"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 import threading
@@ -13,7 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llama_index.core import MockEmbedding, StorageContext, VectorStoreIndex
+from llama_index.core import (
+    MockEmbedding,
+    StorageContext,
+    VectorStoreIndex,
+    load_index_from_storage,
+)
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.llms.mock import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
@@ -41,12 +47,19 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
+from pydantic import AnyUrl
 
-from llama_index_mm import MultimodalEmbedding, MultimodalVectorStore
-from llama_index_mm.convert import CAPTION_KEY, TRACE_KEY, embed_text
+from llama_index_mm import (
+    CaptionNodeParser,
+    CrossModalReranker,
+    MultimodalEmbedding,
+    MultimodalReader,
+    MultimodalVectorStore,
+)
+from llama_index_mm.convert import CAPTION_KEY, TRACE_KEY, embed_text, image_of
 from mmrag import MultimodalIndex, Record
 from mmrag.errors import DamagedSource, InputError, UnreadableSource
-from mmrag.testing import FakeEncoder, MemoryStore
+from mmrag.testing import FakeCaptioner, FakeEncoder, MemoryStore
 from mmrag.types import key_of
 
 from .nodes import Recipe, attachments, base64_of, dump, opened, painted, png, samples
@@ -566,6 +579,109 @@ def test_texts_are_found_after_image_nodes_went_through_the_same_vector_store_in
     # An explicit restriction holds.
     some = VectorIndexRetriever(index, 9, node_ids=["i", "t"])
     assert {node.node_id for node in some.retrieve("tea")} == {"i", "t"}
+
+
+def test_what_a_vector_store_index_has_noted_hides_nothing(
+    store: MultimodalVectorStore, tmp_path: Path
+) -> None:
+    """Neither what came in by another way, nor after the index was reloaded, nor what was left when
+    nodes were deleted, of which VectorStoreIndex takes no note."""
+    picture = str(painted(tmp_path / "red.png"))
+
+    def shown(name: str) -> ImageNode:
+        return ImageNode(id_=name, text="tea", image_path=picture)
+
+    def found(index: VectorStoreIndex) -> set[str]:
+        nodes = index.as_retriever(similarity_top_k=9).retrieve("tea")
+        return {node.node_id for node in nodes}
+
+    pipeline = IngestionPipeline(transformations=[MOCK], vector_store=store)
+    pipeline.run(nodes=[TextNode(id_="t", text="tea with milk"), shown("piped")])
+    one = VectorStoreIndex.from_vector_store(store, MOCK)
+    one.insert_nodes([shown("one")])
+    two = VectorStoreIndex.from_vector_store(store, MOCK)
+    two.insert_nodes([shown("two")])
+    assert found(one) == found(two) == {"t", "piped", "one", "two"}
+    one.storage_context.persist(str(tmp_path / "storage"))
+    another = MultimodalVectorStore(store.index)  # as a process later has it
+    context = StorageContext.from_defaults(
+        vector_store=another, persist_dir=str(tmp_path / "storage")
+    )
+    reloaded = load_index_from_storage(context, embed_model=MOCK)
+    assert isinstance(reloaded, VectorStoreIndex)
+    assert found(reloaded) == {"t", "piped", "one", "two"}
+    reloaded.delete_nodes(["one"])
+    assert found(reloaded) == {"t", "piped", "two"}
+
+
+def test_a_picture_in_a_data_url_is_kept_like_bytes(
+    store: MultimodalVectorStore, tmp_path: Path
+) -> None:
+    data = painted(tmp_path / "red.png").read_bytes()
+    url = f"data:image/png;base64,{base64_of(data)}"
+    nodes = [
+        ImageNode(id_="path", image_path=url),
+        ImageNode(id_="url", image_url=url),
+        Node(id_="node", image_resource=MediaResource(url=AnyUrl(url), mimetype="image/png")),
+    ]
+    store.add(nodes)
+    for node in store.get_nodes(["path", "url", "node"]):
+        assert image_of(node) == data
+        (record,) = store.index.get([node.node_id])
+        assert record.image is not None
+        assert Path(record.image.uri).read_bytes() == data
+        assert len(record.extra["_node_content"]) < 2000, "the payload has no pixels"
+    hits = store.index.search(image=data, routes=["image->image"])
+    assert {hit.record.id for hit in hits} == {"path", "url", "node"}
+    store.delete_nodes(["path", "url", "node"])
+    assert attachments(store.index) == []
+
+
+def test_a_picture_that_a_cache_has_emptied_does_not_take_the_place_of_the_real_one(
+    store: MultimodalVectorStore, tmp_path: Path
+) -> None:
+    """LlamaIndex's cache of transformations keeps nodes without their bytes, and takes a run
+    without nodes for the run of one node without text."""
+    data = painted(tmp_path / "red.png").read_bytes()
+    document = ImageDocument(id_="im", image=base64_of(data))
+    pipeline = IngestionPipeline(
+        transformations=[MOCK], vector_store=store, docstore=SimpleDocumentStore()
+    )
+    pipeline.run(documents=[document])
+    with pytest.raises(InputError, match=r"'im' has neither a picture .* disable_cache=True"):
+        pipeline.run(documents=[document])
+    (kept,) = store.get_nodes()
+    assert image_of(kept) == data
+    with pytest.raises(InputError, match="neither a picture nor a text"):
+        store.add([ImageNode(id_="none", image_path="")])
+
+
+def test_what_is_no_index_is_refused() -> None:
+    for wrong in ("kb", None, VectorStoreIndex([], embed_model=MOCK)):
+        with pytest.raises(InputError, match="is a MultimodalIndex"):
+            MultimodalVectorStore(wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_no_node_is_refused(store: MultimodalVectorStore) -> None:
+    with pytest.raises(InputError, match="not str"):
+        store.add(["tea"])  # type: ignore[list-item]
+
+
+def test_a_setting_that_there_is_not_is_an_error() -> None:
+    """And no typo that nobody notices."""
+    for wrong in (
+        lambda: MultimodalEmbedding(encodr="bundled"),
+        lambda: MultimodalReader(media="media"),
+        lambda: CaptionNodeParser(captioner=FakeCaptioner(), worker=2),
+        lambda: CrossModalReranker(topn=3),
+    ):
+        with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+            wrong()
+
+
+def test_a_store_is_not_pickled(store: MultimodalVectorStore) -> None:
+    with pytest.raises(TypeError, match="open its folder"):
+        pickle.dumps(store)
 
 
 def test_the_index_of_a_folder_is_reloaded(tmp_path: Path) -> None:
