@@ -38,6 +38,8 @@ from .kitchen import Fixed, kitchen
 
 Shown = tuple[list[str], str]
 
+SAID = {"sha256": "", "mime": "", "width": 1, "height": 1}
+
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[MultimodalIndex]:
@@ -210,6 +212,46 @@ def test_a_record_without_a_sha256_is_one_of_the_index(
     path = painted(tmp_path / "bare.png", "lime")
     index.add([Record("bare", "a red kettle", ImageRef(str(path), "", "", 0, 0))])
     assert shown(MultimodalRetriever(index=index))[0] == ["blue", "lime", "red"]
+
+
+@both
+@pytest.mark.parametrize("named", [str, lambda name: {"uri": name, **SAID}])
+def test_a_relative_path_means_what_it_meant_when_it_was_added(
+    index: MultimodalIndex,
+    tmp_path: Path,
+    shown: Callable[..., Shown],
+    named: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the working directory of today there may be another file of that name, or none."""
+    for folder in ("then", "now", "never"):
+        (tmp_path / folder).mkdir()
+    painted(tmp_path / "then" / "a.png", "lime")
+    painted(tmp_path / "now" / "a.png", "red")
+    monkeypatch.chdir(tmp_path / "then")
+    added = Document("", id="relative", metadata={IMAGE_KEY: named("a.png")})
+    MultimodalVectorStore(index).add_documents([added])
+    retriever = MultimodalRetriever(index=index, filter={"mmrag.id": "relative"})
+    for folder in ("then", "now", "never"):
+        monkeypatch.chdir(tmp_path / folder)
+        assert shown(retriever)[0] == ["lime"]
+    forged = [
+        Document("", id="kettle", metadata={IMAGE_KEY: "a.png"}),
+        Document("", id="relative", metadata={IMAGE_KEY: "b.png"}),
+    ]
+    painted(tmp_path / "never" / "b.png", "red")
+    fused = MultimodalRetriever.from_retrievers([Fixed(found=forged[:1]), retriever])
+    assert shown(fused)[0] == ["lime"]
+    assert shown(MultimodalRetriever.from_retrievers([Fixed(found=forged[1:]), retriever]))[0] == []
+
+
+@both
+def test_a_malformed_picture_in_the_metadata_of_a_record_is_none(
+    index: MultimodalIndex, tmp_path: Path, shown: Callable[..., Shown]
+) -> None:
+    image = ImageRef(str(painted(tmp_path / "a.png", "lime")), "", "", 0, 0)
+    index.add([Record("odd", "a red kettle", image, metadata={IMAGE_KEY: 5})])
+    assert shown(MultimodalRetriever(index=index))[0] == ["blue", "red"]
 
 
 @both
