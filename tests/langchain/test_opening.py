@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from langchain_mm import (
 from langchain_mm.convert import CAPTION_KEY, IMAGE_KEY
 from mmrag import MultimodalIndex
 from mmrag.errors import InputError
+from mmrag.identity import checked_bytes
+from mmrag.media import ImageInput
 from mmrag.testing import FakeReranker
 from mmrag.types import ImageRef, Record
 
@@ -80,6 +83,21 @@ def _colour(data: bytes) -> str:
     assert isinstance(pixel, tuple)
     red, green, blue = pixel
     return "red" if red > 190 and blue < 60 else "lime" if green > 200 > red else "blue"
+
+
+class Watching(FakeReranker):
+    """Keeps the colours of what it judges."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def rerank(
+        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        for record in records:
+            if record.image is not None:
+                self.seen[record.id] = _colour(checked_bytes(record.image))
+        return super().rerank(text, image, records)
 
 
 both = pytest.mark.parametrize("shown", [by_tool, by_chain])
@@ -243,6 +261,28 @@ def test_a_relative_path_means_what_it_meant_when_it_was_added(
     fused = MultimodalRetriever.from_retrievers([Fixed(found=forged[:1]), retriever])
     assert shown(fused)[0] == ["lime"]
     assert shown(MultimodalRetriever.from_retrievers([Fixed(found=forged[1:]), retriever]))[0] == []
+
+
+def test_a_reranker_sees_it_too(
+    index: MultimodalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("then", "now"):
+        (tmp_path / folder).mkdir()
+    painted(tmp_path / "then" / "a.png", "lime")
+    monkeypatch.chdir(tmp_path / "then")
+    named = ("a.png", {"uri": "a.png", **SAID})
+    added = [Document("", id=str(n), metadata={IMAGE_KEY: name}) for n, name in enumerate(named)]
+    MultimodalVectorStore(index).add_documents(added)
+    monkeypatch.chdir(tmp_path / "now")
+    judge = Watching()
+    retriever = MultimodalRetriever(
+        index=index, reranker=judge, filter={"mmrag.id": {"$in": ["0", "1"]}}
+    )
+    for ask in (retriever.invoke, lambda words: asyncio.run(retriever.ainvoke(words))):
+        judge.seen.clear()
+        found = ask("lime")
+        assert judge.seen == {"0": "lime", "1": "lime"}
+        assert {d.id: d.metadata[IMAGE_KEY] for d in found} == dict(zip("01", named, strict=True))
 
 
 @both
