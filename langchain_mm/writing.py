@@ -104,6 +104,9 @@ def pictures_of(
         InputError: they are not as many, or not of the right types.
     """
     pictures = _several(images, "images")
+    for number, picture in enumerate(pictures):
+        if picture is None:  # to an item, None says that its metadata have the picture
+            raise InputError(f"item {number}: a picture is a path, bytes or the like, not NoneType")
     return items_of(documents_of([""] * len(pictures), metadatas), ids, pictures)
 
 

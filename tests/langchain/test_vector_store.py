@@ -583,6 +583,8 @@ def test_what_mmrag_wrote_is_found_as_documents(store: MultimodalVectorStore) ->
         (lambda s: s.add_images("a.png"), "images is a list, not one str"),
         (lambda s: s.add_images(png()), "images is a list, not one bytes"),
         (lambda s: s.add_images([5]), "item 0: a picture is a path"),
+        (lambda s: s.add_images([None]), "item 0: a picture is a path, .* not NoneType"),
+        (lambda s: s.add_images([png(), None]), "item 1: a picture is a path, .* not NoneType"),
         (lambda s: s.add_images([{"type": "audio"}]), "item 0: a content block"),
         (lambda s: s.get_by_ids([5]), "an id is a string, not int"),
         (lambda s: s.delete([5]), "an id is a string, not int"),
