@@ -562,6 +562,16 @@ def test_what_mmrag_wrote_is_found_as_documents(store: MultimodalVectorStore) ->
 # Used wrongly
 
 
+def test_more_like_what_was_found(store: MultimodalVectorStore, tmp_path: Path) -> None:
+    """The picture of a document is one to search by, as its metadata say it."""
+    colours = ["red", "lime", "blue"]
+    store.add_images([painted(tmp_path / f"{c}.png", c) for c in colours[:2]], ids=colours[:2])
+    store.add_images([png("blue")], ids=["blue"])
+    for document in store.get_by_ids(colours):
+        (best,) = store.similarity_search_by_image(document.metadata["mmrag_image"], k=1)
+        assert best.id == document.id
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
