@@ -534,6 +534,7 @@ async def test_breaking_off_a_stream_is_no_error(retriever: MultimodalRetriever)
         ({"question": 5}, "not int"),
         ({"question": "why", "chat_history": []}, "no chat_history"),
         ({"question": "why", "image": 5}, "not int"),
+        ({"question": "why", "image": ""}, "path of the picture is empty"),
         ({"question": "why", "image": {"type": "text", "text": "x"}}, "not a picture"),
         ({"question": "why", "image": "https://example.org/a.png"}, "URLs are not fetched"),
     ],

@@ -595,6 +595,8 @@ def test_more_like_what_was_found(store: MultimodalVectorStore, tmp_path: Path) 
         (lambda s: s.add_images([5]), "item 0: a picture is a path"),
         (lambda s: s.add_images([None]), "item 0: a picture is a path, .* not NoneType"),
         (lambda s: s.add_images([png(), None]), "item 1: a picture is a path, .* not NoneType"),
+        (lambda s: s.add_images([""]), "item 0: .*path of a picture"),
+        (lambda s: s.similarity_search_by_image(""), "path of the picture is empty"),
         (lambda s: s.add_images([{"type": "audio"}]), "item 0: a content block"),
         (lambda s: s.get_by_ids([5]), "an id is a string, not int"),
         (lambda s: s.delete([5]), "an id is a string, not int"),
