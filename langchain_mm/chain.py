@@ -83,8 +83,8 @@ def create_multimodal_rag_chain(
             more is left out, with a warning.
 
     Raises:
-        InputError: the retriever or the model is none. When it runs: the question is empty, has an
-            unknown key, or is a picture alone and the retriever takes words.
+        InputError: the retriever, the model or the budget is none. When it runs: the question is
+            empty, has an unknown key, or is a picture alone and the retriever takes words.
         SourceError: when it runs: the picture of the question cannot be opened.
 
     >>> chain = create_multimodal_rag_chain(retriever, model)           # doctest: +SKIP
@@ -95,6 +95,8 @@ def create_multimodal_rag_chain(
     checked_retriever(retriever)
     if not isinstance(chat_model, Runnable):
         raise InputError(f"a chat model is a Runnable, not {type(chat_model).__name__}")
+    if not isinstance(budget, Budget | None):
+        raise InputError(f"a budget is a Budget, not {type(budget).__name__}")
     seeing = sees(retriever)
 
     @cache

@@ -589,5 +589,9 @@ def test_what_is_no_retriever_or_model_is_refused(index: MultimodalIndex) -> Non
         create_multimodal_rag_chain(MultimodalVectorStore(index), says())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not str"):
         create_multimodal_rag_chain(retriever, "gpt-4o-mini")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a budget is a Budget, not int"):
+        create_multimodal_rag_chain(retriever, says(), budget=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a budget is a Budget, not int"):
+        create_multimodal_rag_chain(retriever, says(), budget=0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="list of Documents"):
         create_multimodal_rag_chain(says("x"), says()).invoke("why")  # type: ignore[arg-type]
