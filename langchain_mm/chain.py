@@ -69,8 +69,10 @@ def create_multimodal_rag_chain(
     ``stream`` gives the documents first, then the answer in pieces as they come, then what it
     cites; the chunks add up to what ``invoke`` returns.
 
-    Traces name the picture of a question by its path or type; pixels are in the run of the model,
-    and in no other.
+    Within the chain, traces name the picture of a question by its path or type; pixels are in the
+    run of the model alone. Runs around it are LangChain's own, those of ``with_retry``, of what is
+    piped into the chain, or of ``astream_events``, and show the question as it was given: ask with
+    a path where they are to hold no pixels.
 
     Args:
         retriever: any. One that :meth:`langchain_mm.MultimodalRetriever.from_retrievers` made
@@ -139,7 +141,7 @@ def create_multimodal_rag_chain(
 
 class _Holding(Runnable[RagQuestion, Any]):
     """The chain, to which the picture of a question is given in a :class:`Held`. It has no run of
-    its own, so that no trace gets the question as it was."""
+    its own, so that no run of the chain gets the question as it was."""
 
     def __init__(self, chain: Runnable[RagQuestion, Any]) -> None:
         self._chain = chain
