@@ -69,8 +69,10 @@ def create_multimodal_rag_chain(
     ``stream`` gives the documents first, then the answer in pieces as they come, then what it
     cites; the chunks add up to what ``invoke`` returns.
 
-    Traces name the picture of a question by its path or type; pixels are in the run of the model,
-    and in no other.
+    Within the chain, traces name the picture of a question by its path or type; pixels are in the
+    run of the model alone. Runs around it are LangChain's own, those of ``with_retry``, of what is
+    piped into the chain, or of ``astream_events``, and show the question as it was given: ask with
+    a path where they are to hold no pixels.
 
     Args:
         retriever: any. One that :meth:`langchain_mm.MultimodalRetriever.from_retrievers` made
@@ -83,8 +85,8 @@ def create_multimodal_rag_chain(
             more is left out, with a warning.
 
     Raises:
-        InputError: the retriever or the model is none. When it runs: the question is empty, has an
-            unknown key, or is a picture alone and the retriever takes words.
+        InputError: the retriever, the model or the budget is none. When it runs: the question is
+            empty, has an unknown key, or is a picture alone and the retriever takes words.
         SourceError: when it runs: the picture of the question cannot be opened.
 
     >>> chain = create_multimodal_rag_chain(retriever, model)           # doctest: +SKIP
@@ -95,6 +97,8 @@ def create_multimodal_rag_chain(
     checked_retriever(retriever)
     if not isinstance(chat_model, Runnable):
         raise InputError(f"a chat model is a Runnable, not {type(chat_model).__name__}")
+    if not isinstance(budget, Budget | None):
+        raise InputError(f"a budget is a Budget, not {type(budget).__name__}")
     seeing = sees(retriever)
 
     @cache
@@ -137,7 +141,7 @@ def create_multimodal_rag_chain(
 
 class _Holding(Runnable[RagQuestion, Any]):
     """The chain, to which the picture of a question is given in a :class:`Held`. It has no run of
-    its own, so that no trace gets the question as it was."""
+    its own, so that no run of the chain gets the question as it was."""
 
     def __init__(self, chain: Runnable[RagQuestion, Any]) -> None:
         self._chain = chain

@@ -20,6 +20,7 @@ from typing_extensions import Self
 
 from langchain_mm.fused import document_of, said_by
 from langchain_mm.images import AnyImage, reopenable
+from langchain_mm.query import refuse
 from langchain_mm.retriever import MultimodalRetriever
 from mmrag.errors import InputError, UnknownName
 from mmrag.fusion import rrf
@@ -139,7 +140,9 @@ class FusionRetriever(BaseRetriever):
         k: int | None = None,
         image: AnyImage | None = None,
         configurable: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ) -> list[Document]:
+        refuse(unknown, ("k", "image"))
         limit, named = self._limit(k), self._asked(query, image)
         with ContextThreadPoolExecutor(len(named)) as pool:
             asked = []
@@ -156,7 +159,9 @@ class FusionRetriever(BaseRetriever):
         k: int | None = None,
         image: AnyImage | None = None,
         configurable: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ) -> list[Document]:
+        refuse(unknown, ("k", "image"))
         limit, named = self._limit(k), await asyncio.to_thread(self._asked, query, image)
         asked = [
             r.ainvoke(query, _config(run_manager.get_child(tag=name), configurable), **said)

@@ -16,15 +16,15 @@ from mmrag.media import ImageInput
 __all__ = ["AnyImage", "image_input", "reopenable"]
 
 AnyImage: TypeAlias = ImageInput | Blob | Mapping[str, Any]
-"""A path, a ``data:`` URL, bytes, an open binary file, a PIL image, a ``Blob`` or an image content
-block of a message."""
+"""A path, a ``data:`` URL, bytes, an open binary file, a PIL image, a ``Blob``, an image content
+block of a message, or the dict that a document has as ``metadata["mmrag_image"]``."""
 
 
 def image_input(image: AnyImage) -> ImageInput:
     """What :func:`mmrag.media.load` takes. Nothing is opened, and no URL is fetched.
 
     Content blocks are those of langchain-core 1 (``base64`` or ``url``), of 0.3 (``source_type``
-    and ``data``), and OpenAI's (``image_url``).
+    and ``data``), OpenAI's (``image_url``) and Anthropic's (``source``).
 
     Raises:
         InputError: a block that is no picture, or whose picture stands behind an id.
@@ -53,8 +53,12 @@ def reopenable(image: AnyImage) -> ImageInput:
 
 
 def _of_block(block: Mapping[str, Any]) -> ImageInput:
+    if "type" not in block and isinstance(block.get("uri"), str):
+        return str(block["uri"])  # of an ImageRef
     if block.get("type") not in ("image", "image_url"):
         raise InputError(f"a content block of type {block.get('type')!r} is not a picture")
+    if isinstance(block.get("source"), Mapping):
+        block = block["source"]
     for name in ("base64", "data"):
         if isinstance(block.get(name), str):
             return _decoded(block[name])

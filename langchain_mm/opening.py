@@ -12,6 +12,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.vectorstores import VectorStore
 
 from langchain_mm.blocks import document_to_source
+from langchain_mm.convert import image_of, record_to_document
 from langchain_mm.searching import Searching
 from mmrag.errors import InputError
 from mmrag.identity import checked_bytes
@@ -52,19 +53,23 @@ class Opening:
         """The records that stand for documents in a prompt, whose pictures are not opened yet."""
         records = list(map(document_to_source, documents))
         ids = [record.id for record in records if record.id]
+        # Under the path that the record's document says as well, which may be a relative one: the
+        # working directory may be another by now, and only the record knows which file was meant.
         held = {
-            (record.id, record.image.uri): record.image
+            (record.id, uri): record.image
             for index in self._indexes
             for record in index.get(ids)
             if record.image is not None
+            for uri in (record.image.uri, _said(record))
         }
         return [self._guarded(record, held) for record in records]
 
-    def _guarded(self, record: Record, held: Mapping[tuple[str, str], ImageRef]) -> Record:
+    def _guarded(self, record: Record, held: Mapping[tuple[str, str | None], ImageRef]) -> Record:
         if record.image is None:
             return record
         uri = record.image.uri
-        known = held.get((record.id, uri if _is_embedded(uri) else str(Path(uri).absolute())))
+        path = uri if _is_embedded(uri) else str(Path(uri).absolute())
+        known = held.get((record.id, path)) or held.get((record.id, uri))
         file = _File(known or record.image, self._roots if known is None else None)
         # Opened like any file of the caller's, so that what was checked is what is sent.
         return replace(record, image=replace(record.image, uri=cast(str, file)))
@@ -114,6 +119,14 @@ def resolved(roots: AllowedRoots) -> tuple[Path, ...]:
     if given is None or not all(isinstance(root, str | Path) for root in given):
         raise InputError(f"allowed_roots is a list of paths, not {roots!r}")
     return tuple(Path(root).expanduser().resolve() for root in given)
+
+
+def _said(record: Record) -> str | None:
+    """The picture of a record by the name that its document has for it."""
+    try:
+        return image_of(record_to_document(record))
+    except InputError:  # only what was written past the documents can be malformed
+        return None
 
 
 def _is_embedded(uri: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,11 +72,10 @@ class Query(NamedTuple):
         return self.text
 
 
-def refuse(asked: Mapping[str, object]) -> None:
+def refuse(asked: Iterable[str], known: Iterable[str] = tuple(Asked.__annotations__)) -> None:
     """Raises InputError for what a call cannot say."""
-    if unknown := sorted(set(asked) - Asked.__annotations__.keys()):
-        known = ", ".join(Asked.__annotations__)
-        raise InputError(f"a call takes no {', '.join(unknown)}; it takes {known}")
+    if unknown := sorted(set(asked) - set(known)):
+        raise InputError(f"a call takes no {', '.join(unknown)}; it takes {', '.join(known)}")
 
 
 def text_of(query: object) -> str:

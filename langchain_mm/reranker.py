@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, SkipValidation, field_validator
 from langchain_mm.convert import image_ref_of
 from langchain_mm.images import AnyImage, image_input
 from langchain_mm.opening import AllowedRoots, allowed, resolved
+from langchain_mm.writing import several
 from mmrag.errors import InputError
 from mmrag.media import ImageInput
 from mmrag.metadata import caption_of
@@ -83,8 +84,8 @@ class CrossModalReranker(BaseDocumentCompressor):
         """The best documents for words. No run is started, and ``callbacks`` are not used.
 
         Raises:
-            InputError: the query is empty or no string, or a document's caption or picture is
-                malformed.
+            InputError: what was given are no documents, the query is empty or no string, or a
+                document's caption or picture is malformed.
         """
         return self.rerank(documents, query)
 
@@ -106,8 +107,9 @@ class CrossModalReranker(BaseDocumentCompressor):
         given here.
 
         Raises:
-            InputError: ``top_n`` is less than 1, the query is empty, its text is no string, or a
-                document's caption or picture is malformed.
+            InputError: ``top_n`` is no whole number from 1, what was given are no documents, the
+                query is empty, its text is no string, or a document's caption or picture is
+                malformed.
             SourceError: the query's picture cannot be opened.
         """
         asked = self._asked(documents, text, image, top_n)
@@ -139,12 +141,12 @@ class CrossModalReranker(BaseDocumentCompressor):
         if not (text is None or isinstance(text, str)):
             raise InputError(f"the text of a query is a string, not {type(text).__name__}")
         kept = self.top_n if top_n is None else top_n
-        if kept < 1:
-            raise InputError(f"top_n is 1 or more, not {kept}")
+        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+            raise InputError(f"top_n is a whole number from 1, not {kept!r}")
         words = (text or "").strip() or None
         if words is None and image is None:
             raise InputError("an empty query: give words, a picture, or both")
-        given = list(documents)  # also of a generator: they are looked at more than once
+        given = several(documents, "documents")  # they are looked at more than once
         roots = cast("tuple[Path, ...] | None", self.allowed_roots)
         records = [_record(document, roots) for document in given]
         return _Asked(words, None if image is None else image_input(image), given, records, kept)

@@ -16,7 +16,6 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import ConfigDict, Field, SkipValidation, ValidationInfo, field_validator
 from typing_extensions import Self, Unpack
 
-from langchain_mm.convert import hit_to_document
 from langchain_mm.filters import DocumentFilter, where_of
 from langchain_mm.query import Asked, Query, refuse, text_of, traced
 from langchain_mm.reranker import CrossModalReranker
@@ -238,7 +237,7 @@ class MultimodalRetriever(BaseRetriever):
             routes=routes,
             fusion=settings.get("fusion", self.fusion),
         )
-        return Found(query, [hit_to_document(hit, self.trace) for hit in hits], k)
+        return Found.of(query, hits, k, self.trace)
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         """What traces say of a run; nothing else sees a call's picture before the run starts."""

@@ -16,6 +16,7 @@ from langchain_core.stores import ByteStore, InMemoryByteStore
 from langchain_mm.caption_cache import key_of, of_bytes, to_bytes
 from langchain_mm.captioner import ChatModelCaptioner
 from langchain_mm.convert import CAPTION_KEY, image_of
+from langchain_mm.writing import several
 from mmrag.captions import full_text
 from mmrag.errors import AnswerError, InputError, SourceError, UnknownName
 from mmrag.identity import digest_of
@@ -99,7 +100,7 @@ class CaptionTransformer(BaseDocumentTransformer):
             Exception: what the model's client raises.
         """
         _refuse(kwargs)
-        documents = list(documents)  # also of a generator, as LangChain's lazy_load gives one
+        documents = several(documents, "documents")  # LangChain's lazy_load gives a generator
         asked = _look(documents)
         if asked.images:
             keys = [key_of(self.captioner, digest) for digest in asked.images]
@@ -114,7 +115,7 @@ class CaptionTransformer(BaseDocumentTransformer):
         """:meth:`transform_documents`, with the captioner's ``acaption`` if it has one, and else in
         threads."""
         _refuse(kwargs)
-        documents = list(documents)
+        documents = several(documents, "documents")
         asked = await asyncio.to_thread(_look, documents)
         if asked.images:
             keys = [key_of(self.captioner, digest) for digest in asked.images]

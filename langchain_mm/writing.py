@@ -24,7 +24,7 @@ from mmrag.inputs import DEFAULT_LIMITS, data_url, read_bytes
 from mmrag.media import encode_png, load
 from mmrag.readers.base import Part
 
-__all__ = ["Item", "documents_of", "ids_of", "items_of", "pictures_of", "write"]
+__all__ = ["Item", "documents_of", "ids_of", "items_of", "pictures_of", "several", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def documents_of(
     Raises:
         InputError: they are not as many, or not of the right types.
     """
-    said = _several(texts, "texts")
+    said = several(texts, "texts")
     documents = []
     for number, (text, metadata) in enumerate(
         zip(said, _one_each(metadatas, "metadatas", len(said)), strict=True)
@@ -78,7 +78,7 @@ def items_of(
     Raises:
         InputError: they are not as many, or not of the right types.
     """
-    given = _several(documents, "documents")
+    given = several(documents, "documents")
     keys = _one_each(ids, "ids", len(given))
     pictures = _one_each(images, "images", len(given))
     items = []
@@ -103,7 +103,10 @@ def pictures_of(
     Raises:
         InputError: they are not as many, or not of the right types.
     """
-    pictures = _several(images, "images")
+    pictures = several(images, "images")
+    for number, picture in enumerate(pictures):
+        if picture is None:  # to an item, None says that its metadata have the picture
+            raise InputError(f"item {number}: a picture is a path, bytes or the like, not NoneType")
     return items_of(documents_of([""] * len(pictures), metadatas), ids, pictures)
 
 
@@ -113,7 +116,7 @@ def ids_of(ids: Iterable[str]) -> list[str]:
     Raises:
         InputError: one is not a string.
     """
-    wanted = [ids] if isinstance(ids, str) else _several(ids, "ids")
+    wanted = [ids] if isinstance(ids, str) else several(ids, "ids")
     for key in wanted:
         if not isinstance(key, str):
             raise InputError(f"an id is a string, not {type(key).__name__}")
@@ -182,7 +185,9 @@ def _located(given: AnyImage) -> tuple[str, dict[str, str]]:
     return image, {"source": named} if named else {}
 
 
-def _several(given: Iterable[Any], name: str) -> list[Any]:
+def several(given: Iterable[Any], name: str) -> list[Any]:
+    """What was given as a list, of a generator too. Raises InputError, which says the name, for
+    what is no list, or one thing alone."""
     if isinstance(given, str | bytes | dict | Path | Document | Blob | Image.Image):
         raise InputError(f"{name} is a list, not one {type(given).__name__}")
     try:
@@ -194,7 +199,7 @@ def _several(given: Iterable[Any], name: str) -> list[Any]:
 def _one_each(given: Iterable[Any] | None, name: str, count: int) -> list[Any]:
     if given is None:
         return [None] * count
-    values = _several(given, name)
+    values = several(given, name)
     if len(values) != count:
         raise InputError(f"{len(values)} {name} for {count} items: one each")
     return values

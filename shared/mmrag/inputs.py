@@ -47,11 +47,13 @@ def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
     """Read a path, a ``data:`` URL, bytes or an open binary file, whose position is kept.
 
     Raises:
-        InputError: it is none of these, or a URL of another kind.
+        InputError: it is none of these, an empty path, or a URL of another kind.
         SourceError: UnreadableSource, TooLarge, or DamagedSource for a broken data URL.
     """
     max_bytes = limits.max_bytes
     if isinstance(image, str):
+        if not image:
+            raise InputError("the path of the picture is empty")
         refuse_url(image)
         if image[:5].lower() == "data:":
             return _within(_from_data_url(image), max_bytes)

@@ -411,6 +411,8 @@ def test_inputs_that_are_no_picture() -> None:
     for path in ("C://a.png", "a/b://c.png", "://a.png"):
         with pytest.raises(UnreadableSource):
             load(path)
+    with pytest.raises(InputError, match="path of the picture is empty"):
+        load("")
     with pytest.raises(InputError, match="not int"):
         load(7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="binary mode"):

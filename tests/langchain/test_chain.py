@@ -534,6 +534,7 @@ async def test_breaking_off_a_stream_is_no_error(retriever: MultimodalRetriever)
         ({"question": 5}, "not int"),
         ({"question": "why", "chat_history": []}, "no chat_history"),
         ({"question": "why", "image": 5}, "not int"),
+        ({"question": "why", "image": ""}, "path of the picture is empty"),
         ({"question": "why", "image": {"type": "text", "text": "x"}}, "not a picture"),
         ({"question": "why", "image": "https://example.org/a.png"}, "URLs are not fetched"),
     ],
@@ -588,5 +589,9 @@ def test_what_is_no_retriever_or_model_is_refused(index: MultimodalIndex) -> Non
         create_multimodal_rag_chain(MultimodalVectorStore(index), says())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="not str"):
         create_multimodal_rag_chain(retriever, "gpt-4o-mini")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a budget is a Budget, not int"):
+        create_multimodal_rag_chain(retriever, says(), budget=3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a budget is a Budget, not int"):
+        create_multimodal_rag_chain(retriever, says(), budget=0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="list of Documents"):
         create_multimodal_rag_chain(says("x"), says()).invoke("why")  # type: ignore[arg-type]

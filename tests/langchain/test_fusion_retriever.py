@@ -212,7 +212,7 @@ def test_k_of_the_call_counts() -> None:
     for wrong in (0, -1, True, "2"):
         with pytest.raises(InputError, match="k is a whole number from 1"):
             retriever.invoke("q", k=wrong)
-    with pytest.raises(TypeError, match="limit"):
+    with pytest.raises(InputError, match="takes no limit"):
         retriever.invoke("q", limit=3)
 
 
@@ -406,6 +406,14 @@ def test_what_is_no_document_is_an_error() -> None:
 def test_unfit_arguments_are_refused_at_once(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FusionRetriever(**{"retrievers": {"x": listed()}, **options})
+
+
+async def test_a_call_takes_nothing_else() -> None:
+    retriever = fuse(x=listed())
+    with pytest.raises(InputError, match="takes no filter, routes; it takes k, image"):
+        retriever.invoke("q", routes=None, filter={"lang": "en"})
+    with pytest.raises(InputError, match="takes no filter; it takes k, image"):
+        await retriever.ainvoke("q", filter={"lang": "en"})
 
 
 # As a runnable

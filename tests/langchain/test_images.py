@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from langchain_mm.images import image_input
 from mmrag.errors import DamagedSource, InputError
 from mmrag.media import data_url, load
+from mmrag.types import ImageRef
 
 
 def png() -> bytes:
@@ -57,6 +59,9 @@ def test_a_blob_is_its_data_or_its_path(tmp_path: Path) -> None:
         {"type": "image", "source_type": "url", "url": URL},
         {"type": "image_url", "image_url": {"url": URL, "detail": "low"}},
         {"type": "image_url", "image_url": URL},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": TEXT}},
+        {"type": "image", "source": {"type": "url", "url": URL}},
+        asdict(ImageRef(URL, "", "image/png", 24, 16)),
         {"type": "image", "base64": "\n".join(TEXT[i : i + 76] for i in range(0, len(TEXT), 76))},
     ],
 )
@@ -100,6 +105,8 @@ def test_words_are_never_taken_for_base64() -> None:
         ({}, "type None"),
         ({"type": "image"}, "neither base64 nor a url"),
         (create_image_block(file_id="file-1"), "ids of files are not resolved"),
+        ({"type": "image", "source": {"type": "file", "file_id": "file-1"}}, "ids of files"),
+        ({"uri": 5}, "type None"),
         ({"type": "image", "source_type": "id", "id": "file-1"}, "ids of files"),
         ({"type": "image_url", "image_url": {}}, "neither base64 nor a url"),
         ({"type": "image", "url": 3}, "neither base64 nor a url"),

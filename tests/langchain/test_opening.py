@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from langchain_mm import (
 from langchain_mm.convert import CAPTION_KEY, IMAGE_KEY
 from mmrag import MultimodalIndex
 from mmrag.errors import InputError
+from mmrag.identity import checked_bytes
+from mmrag.media import ImageInput
 from mmrag.testing import FakeReranker
 from mmrag.types import ImageRef, Record
 
@@ -37,6 +40,8 @@ from .chat_models import painted
 from .kitchen import Fixed, kitchen
 
 Shown = tuple[list[str], str]
+
+SAID = {"sha256": "", "mime": "", "width": 1, "height": 1}
 
 
 @pytest.fixture
@@ -78,6 +83,21 @@ def _colour(data: bytes) -> str:
     assert isinstance(pixel, tuple)
     red, green, blue = pixel
     return "red" if red > 190 and blue < 60 else "lime" if green > 200 > red else "blue"
+
+
+class Watching(FakeReranker):
+    """Keeps the colours of what it judges."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def rerank(
+        self, text: str | None, image: ImageInput | None, records: Sequence[Record]
+    ) -> list[float]:
+        for record in records:
+            if record.image is not None:
+                self.seen[record.id] = _colour(checked_bytes(record.image))
+        return super().rerank(text, image, records)
 
 
 both = pytest.mark.parametrize("shown", [by_tool, by_chain])
@@ -210,6 +230,68 @@ def test_a_record_without_a_sha256_is_one_of_the_index(
     path = painted(tmp_path / "bare.png", "lime")
     index.add([Record("bare", "a red kettle", ImageRef(str(path), "", "", 0, 0))])
     assert shown(MultimodalRetriever(index=index))[0] == ["blue", "lime", "red"]
+
+
+@both
+@pytest.mark.parametrize("named", [str, lambda name: {"uri": name, **SAID}])
+def test_a_relative_path_means_what_it_meant_when_it_was_added(
+    index: MultimodalIndex,
+    tmp_path: Path,
+    shown: Callable[..., Shown],
+    named: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the working directory of today there may be another file of that name, or none."""
+    for folder in ("then", "now", "never"):
+        (tmp_path / folder).mkdir()
+    painted(tmp_path / "then" / "a.png", "lime")
+    painted(tmp_path / "now" / "a.png", "red")
+    monkeypatch.chdir(tmp_path / "then")
+    added = Document("", id="relative", metadata={IMAGE_KEY: named("a.png")})
+    MultimodalVectorStore(index).add_documents([added])
+    retriever = MultimodalRetriever(index=index, filter={"mmrag.id": "relative"})
+    for folder in ("then", "now", "never"):
+        monkeypatch.chdir(tmp_path / folder)
+        assert shown(retriever)[0] == ["lime"]
+    forged = [
+        Document("", id="kettle", metadata={IMAGE_KEY: "a.png"}),
+        Document("", id="relative", metadata={IMAGE_KEY: "b.png"}),
+    ]
+    painted(tmp_path / "never" / "b.png", "red")
+    fused = MultimodalRetriever.from_retrievers([Fixed(found=forged[:1]), retriever])
+    assert shown(fused)[0] == ["lime"]
+    assert shown(MultimodalRetriever.from_retrievers([Fixed(found=forged[1:]), retriever]))[0] == []
+
+
+def test_a_reranker_sees_it_too(
+    index: MultimodalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("then", "now"):
+        (tmp_path / folder).mkdir()
+    painted(tmp_path / "then" / "a.png", "lime")
+    monkeypatch.chdir(tmp_path / "then")
+    named = ("a.png", {"uri": "a.png", **SAID})
+    added = [Document("", id=str(n), metadata={IMAGE_KEY: name}) for n, name in enumerate(named)]
+    MultimodalVectorStore(index).add_documents(added)
+    monkeypatch.chdir(tmp_path / "now")
+    judge = Watching()
+    retriever = MultimodalRetriever(
+        index=index, reranker=judge, filter={"mmrag.id": {"$in": ["0", "1"]}}
+    )
+    for ask in (retriever.invoke, lambda words: asyncio.run(retriever.ainvoke(words))):
+        judge.seen.clear()
+        found = ask("lime")
+        assert judge.seen == {"0": "lime", "1": "lime"}
+        assert {d.id: d.metadata[IMAGE_KEY] for d in found} == dict(zip("01", named, strict=True))
+
+
+@both
+def test_a_malformed_picture_in_the_metadata_of_a_record_is_none(
+    index: MultimodalIndex, tmp_path: Path, shown: Callable[..., Shown]
+) -> None:
+    image = ImageRef(str(painted(tmp_path / "a.png", "lime")), "", "", 0, 0)
+    index.add([Record("odd", "a red kettle", image, metadata={IMAGE_KEY: 5})])
+    assert shown(MultimodalRetriever(index=index))[0] == ["blue", "red"]
 
 
 @both

@@ -146,8 +146,9 @@ def test_equals_keep_their_order() -> None:
     assert scored(faked(top_n=2).compress_documents(documents, "a b")) == expected[:2]
     assert scored(faked(top_n=2).rerank(documents, "a b", top_n=3)) == expected[:3]
     assert scored(asyncio.run(faked().arerank(documents, "a b", top_n=1))) == expected[:1]
-    with pytest.raises(InputError, match="top_n is 1 or more"):
-        faked().rerank(documents, "a b", top_n=0)
+    for top_n in (0, "2", 1.5, True):
+        with pytest.raises(InputError, match=f"top_n is a whole number from 1, not {top_n!r}"):
+            faked().rerank(documents, "a b", top_n=top_n)  # type: ignore[arg-type]
 
 
 def test_documents_may_come_from_a_generator() -> None:
@@ -321,6 +322,11 @@ def test_what_is_asked_for_wrongly(tmp_path: Path) -> None:
         faked().compress_documents(documents, b"a")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="takes Documents, not str"):
         faked().compress_documents(["a"], "a")  # type: ignore[list-item]
+    for given in (None, 5, "a", documents[0]):
+        with pytest.raises(InputError, match="documents is a list, not"):
+            faked().rerank(given, "a")  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="documents is a list, not"):
+            asyncio.run(faked().acompress_documents(given, "a"))  # type: ignore[arg-type]
     with pytest.raises(UnreadableSource):
         faked().rerank(documents, image=tmp_path / "gone.png")
     for key, value in ((CAPTION_KEY, {"short": "a"}), (IMAGE_KEY, 5)):

@@ -483,7 +483,7 @@ def test_any_compressor_will_do_for_words(index: MultimodalIndex, folder: Path) 
         ({"limit": 3}, InputError, "takes no limit; it takes image, voice, k,"),
         ({"image": 5}, InputError, "not int"),
         ({"image": "gone.png"}, UnreadableSource, "gone.png"),
-        ({"image": ""}, SourceError, "cannot open"),
+        ({"image": ""}, InputError, "path of the picture is empty"),
         ({"image": b"not a picture"}, DamagedSource, "not a picture"),
         ({"image": "https://example.org/a.png"}, InputError, "not fetched"),
         ({"image": {"type": "text", "text": "a"}}, InputError, "not a picture"),

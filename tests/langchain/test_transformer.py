@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -346,9 +347,13 @@ def test_wrong_arguments_are_refused(three: list[Document]) -> None:
     transformer = CaptionTransformer(Vision())
     with pytest.raises(InputError, match="takes no batch_size"):
         transformer.transform_documents(three, batch_size=3)
-    for given in (["a text"], three[0]):
-        with pytest.raises(InputError, match="pass a list of documents"):
+    with pytest.raises(InputError, match="pass a list of documents; it has a str"):
+        transformer.transform_documents(["a text"])  # type: ignore[list-item]
+    for given in (None, 5, three[0]):
+        with pytest.raises(InputError, match="documents is a list, not"):
             transformer.transform_documents(given)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="documents is a list, not"):
+            asyncio.run(transformer.atransform_documents(given))  # type: ignore[arg-type]
 
 
 # A real client

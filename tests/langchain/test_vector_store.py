@@ -562,6 +562,16 @@ def test_what_mmrag_wrote_is_found_as_documents(store: MultimodalVectorStore) ->
 # Used wrongly
 
 
+def test_more_like_what_was_found(store: MultimodalVectorStore, tmp_path: Path) -> None:
+    """The picture of a document is one to search by, as its metadata say it."""
+    colours = ["red", "lime", "blue"]
+    store.add_images([painted(tmp_path / f"{c}.png", c) for c in colours[:2]], ids=colours[:2])
+    store.add_images([png("blue")], ids=["blue"])
+    for document in store.get_by_ids(colours):
+        (best,) = store.similarity_search_by_image(document.metadata["mmrag_image"], k=1)
+        assert best.id == document.id
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -583,6 +593,10 @@ def test_what_mmrag_wrote_is_found_as_documents(store: MultimodalVectorStore) ->
         (lambda s: s.add_images("a.png"), "images is a list, not one str"),
         (lambda s: s.add_images(png()), "images is a list, not one bytes"),
         (lambda s: s.add_images([5]), "item 0: a picture is a path"),
+        (lambda s: s.add_images([None]), "item 0: a picture is a path, .* not NoneType"),
+        (lambda s: s.add_images([png(), None]), "item 1: a picture is a path, .* not NoneType"),
+        (lambda s: s.add_images([""]), "item 0: .*path of a picture"),
+        (lambda s: s.similarity_search_by_image(""), "path of the picture is empty"),
         (lambda s: s.add_images([{"type": "audio"}]), "item 0: a content block"),
         (lambda s: s.get_by_ids([5]), "an id is a string, not int"),
         (lambda s: s.delete([5]), "an id is a string, not int"),
