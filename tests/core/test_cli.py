@@ -151,6 +151,17 @@ def test_info_without_its_journal(docs: Path, kb: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_optimize_says_what_is_left(docs: Path, kb: Path, tmp_path: Path) -> None:
+    shutil.copytree(kb, tmp_path / "kb")
+    records = answer("info", "--kb", kb)["records"]
+    said = answer("optimize", "--kb", tmp_path / "kb")
+    assert said == {"records": records, "bytes": said["bytes"]}
+    assert said["bytes"] > 0
+    done = mmrag("optimize", "--kb", "kb", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"optimized: {records} records in kb, ")
+
+
 def test_status_1_when_nothing_could_be_indexed(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     done = mmrag("index", tmp_path / "empty.txt", "--kb", tmp_path / "kb")
