@@ -232,6 +232,21 @@ def test_an_empty_argument_is_not_the_working_directory(
     assert [path.name for path in tmp_path.iterdir()] == ["private.txt"]
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["index", "https://example.com/a.jpg", "--kb", "kb"],
+        ["search", "--image", "https://example.com/a.jpg", "--kb", "kb"],
+        ["caption", "HTTPS://example.com/a.jpg"],
+    ],
+)
+def test_an_address_of_the_web_is_not_taken_for_a_path(tmp_path: Path, args: list[str]) -> None:
+    done = mmrag(*args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "URLs are not fetched: download it first, then give its path" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_searching_what_is_no_index(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear reader")
     for folder in (tmp_path, tmp_path / "nowhere", tmp_path / "letter.txt"):

@@ -203,6 +203,9 @@ def test_wrong_exports(tmp_path: Path, args: list[str]) -> None:
     done = mmrag("export", *args, "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+    if "--precision" not in args:
+        assert "siglip2-base" in done.stderr
+        assert "multilingual-e5" not in done.stderr  # it cannot be exported
     assert list(tmp_path.iterdir()) == []
 
 
