@@ -318,6 +318,20 @@ cli.main()
     assert done.stderr.startswith("interrupted; what was finished is kept")
 
 
+@pytest.mark.parametrize("run", ["-mmmrag", "-cfrom mmrag.__main__ import main; main()"])
+def test_an_interrupt_while_the_command_is_imported(tmp_path: Path, run: str) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, run, "encoders"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_demo_writes_a_page(tmp_path: Path) -> None:
     done = mmrag("demo", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
