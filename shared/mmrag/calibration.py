@@ -28,6 +28,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,11 +213,21 @@ class Calibrator:
                 return kept
         made = encoder.encode_texts(REFERENCE_QUERIES, "query")
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-                np.save(part, made, allow_pickle=False)
-            Path(part.name).replace(file)
+            # A folder that is write-protected, or full, stops no search: the next makes them again.
+            with suppress(OSError):
+                _keep(file, made)
         return made
+
+
+def _keep(file: Path, vectors: Matrix) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+        try:
+            np.save(part, vectors, allow_pickle=False)
+        except OSError:
+            Path(part.name).unlink()
+            raise
+    Path(part.name).replace(file)
 
 
 def _scores(queries: Matrix, sample: Matrix | None) -> NDArray[np.float32]:

@@ -235,10 +235,16 @@ def info(kb: Kb, as_json: Json = False) -> None:
 
 
 @app.command()
-def optimize(kb: Kb) -> None:
+def optimize(kb: Kb, as_json: Json = False) -> None:
     """Reclaim what was deleted, and build the search graphs of a large index (takes minutes)."""
     with opened(kb) as index:
         index.optimize()
+        known = index.info()
+    if as_json:
+        print_json({"records": known.records, "bytes": known.bytes})
+    else:
+        room = f"{known.bytes / 1e6:.1f} MB"
+        out.print(f"optimized: {known.records} records in {escape(str(kb))}, {room}")
 
 
 @app.command()

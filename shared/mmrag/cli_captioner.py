@@ -125,6 +125,11 @@ def _vlm(options: VlmOptions) -> VlmCaptioner:
 
     if options.model is None:
         raise InputError("'vlm' needs a vision model: give --vlm MODEL")
+    # Here by the names of the options; the captioner's own checks name its arguments.
+    if options.rate is not None and not options.rate > 0:
+        raise InputError("--vlm-rate is above 0; without it there is no limit")
+    if options.concurrency is not None and options.concurrency < 1:
+        raise InputError("--vlm-concurrency is 1 or more")
     key = environment_key(options.url)
     if key is None and options.url is None:
         raise InputError(

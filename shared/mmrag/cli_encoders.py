@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mmrag.cli_options import Json, path
 from mmrag.cli_output import out, print_json
+from mmrag.display_text import columns, fitting
 from mmrag.errors import NotAnIndex
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ TextEncoderName = Annotated[
     typer.Option("--text-encoder", metavar="NAME", help="The encoder of texts, likewise."),
 ]
 _DEFAULT = "bundled"
-_WIDE = 131  # columns that the whole table needs
+_HEADS = ("name", "dim", "text", "px", "languages", "recall@1", "licence", "install")
+_WANTED = ("languages", "recall@1", "dim", "text", "px", "install", "licence")
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def encoders(
     if as_json:
         print_json([_entry_json(entry) for entry in CATALOGUE])
         return
-    out.print(_table(CATALOGUE, wide=out.width >= _WIDE), soft_wrap=False)
+    out.print(_table(CATALOGUE, out.width), soft_wrap=False)
     out.print(
         "\nRecall@1: how often, in percent, the first picture is the right one for a caption, as "
         "published; all figures and their sources, licences and what to install are in --json.\n"
@@ -138,27 +140,37 @@ def encoders(
     )
 
 
-def _table(entries: Iterable[CatalogueEntry], wide: bool) -> Table:
+def _table(entries: Iterable[CatalogueEntry], width: int) -> Table:
+    """The columns for which there is room; a name is never cut, it is what one copies."""
+    rows = [_HEADS, *map(_cells, entries)]
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    shown = fitting(widths, width, 2, map(_HEADS.index, _WANTED))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("name", "dim", "text", "px", "languages", "recall@1"):
-        numbers = heading in ("dim", "text", "px")
-        table.add_column(heading, justify="right" if numbers else "left", no_wrap=True)
-    for heading in ("licence", "install") if wide else ():
-        table.add_column(heading, no_wrap=True)
-    for entry in entries:
-        found = next((f for f in entry.figures if f.task == "text->image"), None)
-        cells = [
-            entry.name,
-            str(entry.dimension),
-            str(entry.text_limit),
-            str(entry.image_size or ""),
-            " ".join(entry.languages),
-            f"{found.recall_at_1:.1f} {found.dataset}" if found else "",
-        ]
-        if wide:
-            cells += [entry.licence, "there" if entry.installed else f"mmrag[{entry.extra}]"]
-        table.add_row(*map(escape, cells))
+    for n in shown:
+        numbers = _HEADS[n] in ("dim", "text", "px")
+        table.add_column(
+            _HEADS[n],
+            justify="right" if numbers else "left",
+            no_wrap=n > 0,
+            overflow="fold",
+        )
+    for row in rows[1:]:
+        table.add_row(*(escape(row[n]) for n in shown))
     return table
+
+
+def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
+    found = next((f for f in entry.figures if f.task == "text->image"), None)
+    return (
+        entry.name,
+        str(entry.dimension),
+        str(entry.text_limit),
+        str(entry.image_size or ""),
+        " ".join(entry.languages),
+        f"{found.recall_at_1:.1f} {found.dataset}" if found else "",
+        entry.licence,
+        "there" if entry.installed else f"mmrag[{entry.extra}]",
+    )
 
 
 def _entry_json(entry: CatalogueEntry) -> dict[str, Any]:

@@ -120,4 +120,4 @@ def _print(found: Evaluation) -> None:
     from mmrag.evaluation_report import tables
 
     said = f"{found.queries} queries; intervals are 95%, of the bootstrap"
-    out.print(*tables(found), said, sep="\n", soft_wrap=False)
+    out.print(*tables(found, out.width), said, sep="\n", soft_wrap=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from html import escape
 
@@ -14,6 +15,7 @@ __all__ = [
     "clock",
     "columns",
     "excerpt",
+    "fitting",
     "flowing",
     "marked",
     "matches",
@@ -55,6 +57,21 @@ def flowing(text: str) -> str:
 def columns(text: str) -> int:
     """How wide a terminal shows the text: 2 for a Chinese character, 0 for a combining mark."""
     return sum(_width(char) for char in text)
+
+
+def fitting(widths: Sequence[int], room: int, apart: int, wanted: Iterable[int]) -> list[int]:
+    """Which columns of a table a terminal has room for, in their order: the first always, and of
+    the others those that still fit when they are taken as ``wanted`` lists them.
+
+    >>> fitting([10, 4, 20, 6], 24, 2, wanted=[2, 3, 1])
+    [0, 3]
+    """
+    kept, room = [0], room - widths[0]
+    for column in wanted:
+        if widths[column] + apart <= room:
+            kept.append(column)
+            room -= widths[column] + apart
+    return sorted(kept)
 
 
 def _width(char: str) -> int:

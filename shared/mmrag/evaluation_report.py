@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmrag.display_assets import ROUTE_COLOURS
-from mmrag.display_text import clip, columns, visible
+from mmrag.display_text import clip, columns, fitting, visible
 from mmrag.metrics import NDCG, Estimate, metric_names
 
 if TYPE_CHECKING:
@@ -18,41 +19,65 @@ if TYPE_CHECKING:
 __all__ = ["plot_svg", "tables"]
 
 _SURE = 0.05  # a p-value below it is set in bold
+_INTERVAL = "95% interval"
+_NARROWEST = 12  # columns of a terminal that the names of the ways have at least
 
 
-def tables(evaluation: Evaluation) -> list[Table]:
+def tables(evaluation: Evaluation, width: int | None = None) -> list[Table]:
     """The metrics of each way, and below it, if there are several, how far each is from the first
-    in nDCG@10, in bold where chance hardly explains it."""
+    in nDCG@10, in bold where chance hardly explains it. Columns for which ``width`` leaves no room
+    are left out, the intervals first."""
     from rich.text import Text
 
     names, outcomes = metric_names(evaluation.k), evaluation.outcomes
     some = any(outcome.queries != evaluation.queries for outcome in outcomes)
-    metrics = _table("way", *(["queries"] if some else []), *names, "95% interval")
+    metrics = []
     for outcome in outcomes:
-        count = [str(outcome.queries)] if some else []
         found = outcome.metrics
         means = [f"{found[name].mean:.3f}" if found else "–" for name in names]
+        count = [str(outcome.queries)] if some else []
         interval = _interval(found[NDCG], ".2f") if found else ""
-        metrics.add_row(Text(visible(outcome.way)), *count, *means, interval)
+        metrics.append([visible(outcome.way), *count, *means, interval])
+    heads = ["way", *(["queries"] if some else []), *names, _INTERVAL]
+    made = [_table(heads, metrics, width, (NDCG, *names[:-1], "queries", _INTERVAL))]
     if not evaluation.comparisons:
-        return [metrics]
-    against = Text(f"{NDCG} against {visible(outcomes[0].way)}")
-    apart = _table(against, "difference", "95% interval", "p")
+        return made
+    apart: list[list[str | Text]] = []
     for pair in evaluation.comparisons:
         p = "<0.001" if pair.p_value < 0.001 else f"{pair.p_value:.3f}"
         difference = Text(f"{pair.difference.mean:+.3f}", "bold" if pair.p_value < _SURE else "")
-        apart.add_row(Text(visible(pair.way)), difference, _interval(pair.difference, "+.3f"), p)
-    return [metrics, apart]
+        apart.append([visible(pair.way), difference, _interval(pair.difference, "+.3f"), p])
+    heads = [f"{NDCG} against {visible(outcomes[0].way)}", "difference", _INTERVAL, "p"]
+    return [*made, _table(heads, apart, width, ("difference", "p", _INTERVAL))]
 
 
-def _table(first: str | Text, *others: str) -> Table:
+def _table(
+    heads: list[str],
+    rows: Sequence[Sequence[str | Text]],
+    width: int | None,
+    wanted: Iterable[str],
+) -> Table:
+    """A table of the columns that fit; the first is folded where it is wider than what is left."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
+    every = [heads, *rows]
+    widths = [max(columns(str(row[n])) for row in every) for n in range(len(heads))]
+    widths[0] = min(widths[0], _NARROWEST)
+    shown: Iterable[int] = range(len(heads))
+    if width is not None:
+        order = [heads.index(name) for name in wanted if name in heads]
+        shown = fitting(widths, width - 2, 3, order)  # what the box below takes
     whole = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    whole.add_column(first, overflow="fold")
-    for name in others:
-        whole.add_column(name, justify="right", no_wrap=True)
+    for n in shown:
+        if n == 0:
+            whole.add_column(Text(heads[n]), overflow="fold")
+        else:
+            whole.add_column(heads[n], justify="right", no_wrap=True)
+    for row in rows:
+        cells = [row[n] for n in shown]
+        whole.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.calibration import Calibrator
+from mmrag.checks import checked_records
 from mmrag.encode import BATCH, Encoders, Prepared
 from mmrag.errors import InputError, NotAnIndex
 from mmrag.filters import Where, parse_filter
@@ -65,7 +67,7 @@ class MultimodalIndex:
         is the bundled one.
 
         Raises:
-            InputError: there is neither a path nor a store, or the path is empty.
+            InputError: there is neither a path nor a store, or the path is empty or none.
             NotAnIndex: the folder holds something else, or nothing and ``create`` is false.
             StoreLocked: another process has it open.
             SpaceMismatch: it was made with other encoders.
@@ -74,6 +76,8 @@ class MultimodalIndex:
         from mmrag.encoders import load_encoder, load_image_encoder
         from mmrag.encoders.bundled import BundledEncoder
 
+        if not (path is None or isinstance(path, str | os.PathLike)):
+            raise InputError(f"path is a str or a Path, not {type(path).__name__}")
         if path == "":
             raise InputError("the path is empty; the working directory is '.'")
         text = load_encoder(text_encoder) if isinstance(text_encoder, str) else text_encoder
@@ -117,9 +121,11 @@ class MultimodalIndex:
         record. All that is missing is encoded. Returns the number of records.
 
         Raises:
+            InputError: something is no record, or one of its fields is of a wrong type.
             SourceError: a picture cannot be opened. Earlier batches stay written.
             VectorError: a given vector cannot be stored.
         """
+        records = checked_records(records)
         if vectors is not None:
             records = list(records)
             for field, column in vectors.items():

@@ -94,7 +94,10 @@ def connected(
         return client
     if base_url is not None:
         if not base_url.lower().startswith(("http://", "https://")):
-            raise InputError(f"base_url begins with http:// or https://, as {base_url!r} does not")
+            raise InputError(
+                "the address (base_url, --vlm-url or --llm) begins with http:// or https://, "
+                f"as {base_url!r} does not"
+            )
         # A server of one's own needs no key, and is not sent the one for OpenAI.
         api_key = api_key or _NO_KEY
     try:

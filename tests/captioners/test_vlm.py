@@ -297,7 +297,9 @@ def test_a_message_without_words_is_an_empty_answer(content: object) -> None:
         captioner(server).caption([plain()])
 
 
-@pytest.mark.parametrize(("status", "advice"), [(401, "api_key"), (404, "base_url")])
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "the key: api_key, or MMRAG"), (404, "base_url or --vlm-url")]
+)
 def test_the_key_is_never_shown(status: int, advice: str, caplog) -> None:
     caplog.set_level(logging.DEBUG)
     said = f"wrong key {KEY}, or sk-pr***56"

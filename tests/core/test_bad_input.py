@@ -29,7 +29,7 @@ from mmrag.errors import (
 from mmrag.index import MultimodalIndex
 from mmrag.report import Failure, Report
 from mmrag.testing import FakeEncoder
-from mmrag.types import Record
+from mmrag.types import ImageRef, Record
 
 from .files import Page, pdf, picture, png_header, saved, text_at
 from .ingest_files import opened, records, write
@@ -421,3 +421,47 @@ def test_a_closed_index(tmp_path: Path) -> None:
             use()
     with opened(tmp_path / "kb") as again:
         assert again.add_files([docs]).unchanged == 1
+
+
+# Records that are none
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (Record(id=1), r"records\[1\]: id is a str, not int"),  # type: ignore[arg-type]
+        (Record(id=None), r"records\[1\]: id is a str, not NoneType"),  # type: ignore[arg-type]
+        (Record("b", text=5), r"record 'b': text is a str, not int"),  # type: ignore[arg-type]
+        (Record("b", image="photo.jpg"), r"record 'b': image is an ImageRef"),  # type: ignore[arg-type]
+        (Record("b", image=Path("photo.jpg")), r"mmrag.media.load\(path\)"),  # type: ignore[arg-type]
+        (Record("b", image=ImageRef(Path("p"), "", "", 1, 1)), "image.uri is a str"),  # type: ignore[arg-type]
+        (Record("b", caption="a cat"), r"a Caption, as in Caption\('a cat'\)"),  # type: ignore[arg-type]
+        (Record("b", source=Path("a.txt")), r"source is a str, not"),  # type: ignore[arg-type]
+        (Record("b", locator=None), "locator is a Locator, not NoneType"),  # type: ignore[arg-type]
+        (Record("b", metadata=None), "metadata is a dict, not NoneType"),  # type: ignore[arg-type]
+        (Record("b", extra=[]), "extra is a dict, not list"),  # type: ignore[arg-type]
+        ({"id": "b"}, r"records\[1\] is a dict: a Record is wanted"),
+        ("text", r"records\[1\] is a str"),
+    ],
+)
+def test_what_is_no_record_is_named(tmp_path: Path, record: Any, says: str) -> None:
+    with opened(tmp_path / "kb") as index:
+        with pytest.raises(InputError, match=says):
+            index.add([Record("a", "words"), record])
+        with pytest.raises(InputError, match=says):
+            index.add([Record("a"), record], vectors={"text": [np.ones(16), None]})
+        assert index.add(iter([Record("a", "words")])) == 1
+
+
+@pytest.mark.parametrize("given", [Record("a", "words"), {"id": "a"}, "text", 5, None])
+def test_records_come_in_a_list(tmp_path: Path, given: Any) -> None:
+    with opened(tmp_path / "kb") as index:
+        for vectors in (None, {"text": [np.ones(16)]}):
+            with pytest.raises(InputError, match="add takes a list of records, not a "):
+                index.add(given, vectors)
+
+
+@pytest.mark.parametrize("given", [5, b"kb", ["kb"]])
+def test_a_path_that_is_none(given: Any) -> None:
+    with pytest.raises(InputError, match="path is a str or a Path, not "):
+        MultimodalIndex.open(given)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +97,30 @@ def test_reference_vectors_are_kept_and_made_anew_when_damaged(tmp_path: Path) -
         with MultimodalIndex.open(tmp_path / "kb") as index:
             assert index.search("number 3") == first
         assert kept.read_bytes() == whole
+
+
+def test_reference_vectors_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that is write-protected, which nothing is to root."""
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        index.add([Record(id=str(i), text=f"number {i}") for i in range(5)])
+        first = index.search("number 3")
+    folder = tmp_path / "kb" / "calibration"
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        assert index.search("number 3") == first
+    folder.unlink()
+
+    def full(file: Any, *_: object, **__: object) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with MultimodalIndex.open(tmp_path / "kb") as index:
+        assert index.search("number 3") == first
+    assert list(folder.iterdir()) == []
 
 
 def test_a_query_about_nothing_in_the_index_has_little_evidence(tmp_path: Path) -> None:

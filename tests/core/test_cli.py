@@ -151,6 +151,17 @@ def test_info_without_its_journal(docs: Path, kb: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_optimize_says_what_is_left(docs: Path, kb: Path, tmp_path: Path) -> None:
+    shutil.copytree(kb, tmp_path / "kb")
+    records = answer("info", "--kb", kb)["records"]
+    said = answer("optimize", "--kb", tmp_path / "kb")
+    assert said == {"records": records, "bytes": said["bytes"]}
+    assert said["bytes"] > 0
+    done = mmrag("optimize", "--kb", "kb", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"optimized: {records} records in kb, ")
+
+
 def test_status_1_when_nothing_could_be_indexed(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     done = mmrag("index", tmp_path / "empty.txt", "--kb", tmp_path / "kb")
@@ -219,6 +230,21 @@ def test_an_empty_argument_is_not_the_working_directory(
     assert done.returncode == 2, done.stderr
     assert f"Invalid value for '{names}': the path is empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["private.txt"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["index", "https://example.com/a.jpg", "--kb", "kb"],
+        ["search", "--image", "https://example.com/a.jpg", "--kb", "kb"],
+        ["caption", "HTTPS://example.com/a.jpg"],
+    ],
+)
+def test_an_address_of_the_web_is_not_taken_for_a_path(tmp_path: Path, args: list[str]) -> None:
+    done = mmrag(*args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "URLs are not fetched: download it first, then give its path" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_searching_what_is_no_index(tmp_path: Path) -> None:
@@ -290,6 +316,20 @@ cli.main()
     )
     assert done.returncode == 130
     assert done.stderr.startswith("interrupted; what was finished is kept")
+
+
+@pytest.mark.parametrize("run", ["-mmmrag", "-cfrom mmrag.__main__ import main; main()"])
+def test_an_interrupt_while_the_command_is_imported(tmp_path: Path, run: str) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, run, "encoders"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_demo_writes_a_page(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_wrong_usage(run: Run, kb: Path, tmp_path: Path) -> None:
             ("  ", [], 2, "empty query"),
             ("x", ["--limit", "0"], 2, "limit is a whole number"),
             ("x", ["--model", " "], 2, "model is the name"),
-            ("x", ["--llm", "localhost:11434"], 2, "base_url begins with http://"),
+            ("x", ["--llm", "localhost:11434"], 2, "--vlm-url or --llm) begins with http://"),
             ("x", ["--image", "no-such.png"], 1, "no-such.png"),
             ("x", ["--kb", str(tmp_path / "nowhere")], 1, "nowhere"),
         ):

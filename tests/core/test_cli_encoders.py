@@ -152,7 +152,7 @@ def test_an_index_of_the_bundled_encoder_names_none(tmp_path: Path) -> None:
 
 
 def test_encoders_as_a_table_and_as_json() -> None:
-    for columns in (80, 200):
+    for columns in (40, 60, 80, 200):
         printed = mmrag("encoders", columns=columns).stdout
         table, _, notes = printed.partition("\n\n")
         assert "onnx:FOLDER" in notes
@@ -161,6 +161,8 @@ def test_encoders_as_a_table_and_as_json() -> None:
         assert max(map(len, lines)) <= columns
         for line, entry in zip(lines[1:], CATALOGUE, strict=True):
             assert line.startswith(f"{entry.name} ")
+        assert "…" not in table
+        assert table.split()[1] == {40: "dim", 60: "languages"}.get(columns, "dim")
     assert "65.0 Flickr30k" in table
     assert "OpenAI's terms" in table
     listed = json.loads(mmrag("encoders", "--json").stdout)
@@ -201,6 +203,9 @@ def test_wrong_exports(tmp_path: Path, args: list[str]) -> None:
     done = mmrag("export", *args, "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+    if "--precision" not in args:
+        assert "siglip2-base" in done.stderr
+        assert "multilingual-e5" not in done.stderr  # it cannot be exported
     assert list(tmp_path.iterdir()) == []
 
 

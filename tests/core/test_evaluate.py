@@ -475,7 +475,7 @@ def shown(evaluation: Evaluation, width: int) -> str:
     from rich.console import Console
 
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(*tables(evaluation))
+    console.print(*tables(evaluation, width))
     return console.export_text()
 
 
@@ -490,6 +490,13 @@ def test_the_tables_fit_a_narrow_terminal() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for words in ("recall@10", "nDCG@10 against calibrated", "text->image [/red]", "0.000", "p"):
         assert words in text
+    for width in (70, 60, 50, 40, 30):
+        text = shown(evaluate(lettered(), queries, ways=ways), width)
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+        for words in ("way", "calibrated", "text->image", "nDCG@10", "-0.494"):
+            assert words in text
+        assert text.count("95% interval") == {70: 2, 60: 1}.get(width, 0)
 
 
 def test_the_plot_is_one_inert_file() -> None:

@@ -264,6 +264,51 @@ def test_what_is_not_text_is_refused(tmp_path: Path, data: bytes) -> None:
         read(path)
 
 
+KOREAN = (
+    "공유기의 비밀번호는 제품 뒷면에 붙어 있는 스티커에서 찾을 수 있습니다. "
+    "설정을 처음으로 되돌리려면 단추를 십 초 동안 누르고 불이 깜박일 때까지 기다려 주세요. "
+    "전원을 끄기 전에 필터를 꺼내어 물로 씻고 그늘에서 말린 다음 다시 끼웁니다."
+)
+RUSSIAN = (
+    "Пароль маршрутизатора указан на наклейке снизу. Чтобы сбросить настройки, нажмите кнопку и "
+    "удерживайте её десять секунд, пока не начнёт мигать лампочка. Перед чисткой отключите "
+    "питание, выньте фильтр, промойте его холодной водой и высушите в тени."
+)
+
+
+@pytest.mark.parametrize("times", [1, 300])
+@pytest.mark.parametrize(
+    ("codec", "text"), [("euc-kr", KOREAN), ("cp1251", RUSSIAN), ("koi8-r", RUSSIAN)]
+)
+def test_what_only_decodes_as_chinese_is_refused(
+    tmp_path: Path, codec: str, text: str, times: int
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\n".join([text] * times).encode(codec))
+    with pytest.raises(DamagedSource, match="save it as UTF-8"):
+        read(path)
+    path.write_text(text, "utf-8")
+    assert " ".join(texts(path)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏水窦章云苏潘葛",
+        "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水",
+        "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏閏餘成歲律呂調陽雲騰致雨露結為霜金生麗水",
+        "阿坝,安康,安庆,安顺,安阳,鞍山,巴中,白城,白山,白银,百色,蚌埠,包头,宝鸡,保定,保山,北海,本溪,毕节,滨州,亳州",
+        "学而时习之，不亦说乎？有朋自远方来，不亦乐乎？人不知而不愠，不亦君子乎？其为人也孝弟，而好犯上者，鲜矣。",
+        "编号,品名,规格,检测结果\n" + "甲,钢板,合格\n" * 500,
+        "氢氦锂铍硼碳氮氧氟氖钠镁铝硅磷硫氯氩钾钙钪钛钒铬锰铁钴镍铜锌镓锗砷硒溴氪铷锶钇锆铌钼锝钌铑钯银镉",
+    ],
+)
+def test_lists_and_classical_chinese_are_chinese(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode("gbk"))
+    assert encoding_of(path) == "gb18030"
+
+
 def test_empty_and_blank_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for data in (b"", b" \n\n ", codecs.BOM_UTF8):

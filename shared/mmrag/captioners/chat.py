@@ -35,10 +35,11 @@ PATIENCE = 2  # how often a hang or a refused connection is tried again
 _REFUSALS = (400, 413, 415, 422, 501)
 _BUSY = (408, 409, 425, 429)
 _ADVICE = {
-    401: "check the api_key, or MMRAG_API_KEY",
+    401: "check the key: api_key, or MMRAG_API_KEY",
     402: "check the account",
     403: "this key may not use the model",
-    404: "check the model's name, and that base_url ends where the API begins, as in /v1",
+    404: "check the model's name, and that the address (base_url or --vlm-url) ends where the API "
+    "begins, as in /v1",
     429: "wait, or set requests_per_minute (--vlm-rate)",
 }
 

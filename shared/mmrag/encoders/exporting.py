@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from mmrag.encoders.catalogue import CATALOGUE
+from mmrag.encoders.hub import expanded
 from mmrag.encoders.loading import named
 from mmrag.encoders.onnx_config import ExportPrecision
 from mmrag.errors import InputError, UnknownName
@@ -42,9 +44,19 @@ def export_named(name: str, folder: str | Path, *, precision: ExportPrecision = 
     Example:
         >>> export_named("openai/clip-vit-base-patch32", "clip-b32", precision="int8")
     """
-    found = named(name)
+    known = [entry.name for entry in CATALOGUE if entry.family == "open_clip"]
+    try:
+        found = named(name)
+    except UnknownName:
+        if Path(expanded(name)).exists():
+            raise  # it says how a path is to be given
+        # It lists encoders of every family, or those that are spelled alike.
+        raise UnknownName("model of open_clip", name, known) from None
     if found.family != "open_clip":
-        raise InputError(f"only models of open_clip are exported, and {name!r} is none")
+        raise InputError(
+            f"only models of open_clip are exported, and {name!r} is none; known: "
+            f"{', '.join(sorted(known))}"
+        )
     checked(precision, folder)
     from mmrag.encoders.onnx_export import export_clip
     from mmrag.encoders.open_clip_loading import load

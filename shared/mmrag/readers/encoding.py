@@ -28,6 +28,8 @@ _LAYOUT = frozenset("\t\n\r\f\b\x1b")  # control characters that logs and listin
 _TYPOGRAPHY = frozenset("‘’“”–—…€«»°·§©®™£¥±×½¼²³¡¿º¨•")
 _ENOUGH = 0.7  # the share of characters that must make sense
 _STRAY = 0.01  # the share of broken characters that an otherwise good text may have
+_TELLING = 40  # different ideographs; fewer say nothing of the script
+_FOREIGN = 0.03  # the share of ideographs below which what is usual in Chinese is missing
 _BROKEN = re.compile("[\ufffd\x00-\x07\x0b\x0e-\x1a\x1c-\x1f]")
 
 
@@ -59,7 +61,8 @@ def encoding_of(path: Path) -> str:
     else:
         candidates = ("gb18030", "utf-8", *_UTF16, "cp1252")
     best = max(candidates, key=lambda codec: _sense(sample, codec))
-    if _sense(sample, best) < _ENOUGH:
+    nonsense = best == "gb18030" and _is_no_chinese(sample)
+    if nonsense or _sense(sample, best) < _ENOUGH:
         if not has_zeros and _nearly_utf8(path):
             return "utf-8"
         raise DamagedSource(
@@ -134,6 +137,20 @@ def _is_chinese(char: str) -> float:
     except UnicodeEncodeError:
         return 0.5 if char <= "\u9fff" else 0.0
     return 1.0
+
+
+def _is_no_chinese(sample: bytes) -> bool:
+    """Whether what decodes as GB18030, as nearly all pairs of high bytes do, is written in another
+    script: from the bytes of its ideographs, each counted once. Of those in a Chinese text, be it a
+    table or a list of names, half have a first byte from 0xC9 on (Hangul in EUC-KR none) and a
+    third a second byte below 0xC0 (Cyrillic and Greek, pairs of letters here, hardly any)."""
+    found = {char for char in sample.decode("gb18030", "replace") if "\u4e00" <= char <= "\u9fff"}
+    pairs = [pair for pair in (char.encode("gb18030") for char in found) if len(pair) == 2]
+    if len(pairs) < _TELLING:
+        return False
+    late = sum(not 0xB0 <= first < 0xC9 for first, _ in pairs)
+    low = sum(second < 0xC0 for _, second in pairs)
+    return min(late, low) < _FOREIGN * len(pairs)
 
 
 def _is_familiar(char: str) -> float:
