@@ -5,6 +5,7 @@ No property has to hold in a certain time: on a busy machine any example may be 
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,10 @@ from hypothesis import settings
 
 settings.register_profile("mmrag", deadline=None)
 settings.load_profile("mmrag")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in the background of a shell; what tests start, and interrupt, would ignore it as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 

@@ -75,13 +75,14 @@ def test_an_entry_says_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert siglip.installed
 
 
-def test_the_wide_table_has_room_for_what_is_to_be_installed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_table_cuts_nothing_and_has_what_is_to_be_installed_where_there_is_room(
+    width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmrag.encoders.entry.find_spec", lambda name: None)
     printed = StringIO()
-    Console(file=printed, width=cli_encoders._WIDE).print(cli_encoders._table(CATALOGUE, wide=True))
-    assert "mmrag[open-clip,transformers]" in printed.getvalue()
+    Console(file=printed, width=width).print(cli_encoders._table(CATALOGUE, width))
+    assert ("mmrag[open-clip,transformers]" in printed.getvalue()) == (width >= 120)
     assert "…" not in printed.getvalue()
 
 
