@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmrag.attachments import FILES_KEY, keep
 from mmrag.errors import InputError, SourceError
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, is_data_url, read_bytes
 from mmrag.media import load
 from mmrag.metadata import (
     CAPTION_KEY,
@@ -112,7 +112,7 @@ def document_to_part(
     reference = None
     if picture is not None:
         uri = str(image)
-        embedded = uri[:5].lower() == "data:"
+        embedded = is_data_url(uri)
         path = Path() if embedded else Path(uri).absolute()
         if folder is not None and (embedded or path.is_relative_to(folder)):
             uri = keeper(data, picture.mime, folder)

@@ -16,6 +16,7 @@ from langchain_mm.images import AnyImage, image_input
 from mmrag.encoders import load_image_encoder
 from mmrag.encoders.bundled import BundledEncoder
 from mmrag.errors import InputError, SourceError
+from mmrag.inputs import is_data_url
 from mmrag.media import load
 from mmrag.pipeline import ahead, batched, threads
 from mmrag.protocols import ImageEncoder
@@ -124,7 +125,7 @@ class MultimodalEmbeddings(BaseModel, Embeddings):
 def _name(number: int, image: AnyImage) -> str:
     """Its place in the list, which is all that bytes have, and its path if it has one."""
     path = image.path if isinstance(image, Blob) else image
-    if isinstance(path, Path) or (isinstance(path, str) and path[:5].lower() != "data:"):
+    if isinstance(path, Path) or (isinstance(path, str) and not is_data_url(path)):
         return f"images[{number}] ({path})"
     return f"images[{number}]"
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from langchain_core.documents.base import Blob
 
 from mmrag.errors import DamagedSource, InputError
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, is_data_url, read_bytes
 from mmrag.media import ImageInput
 
 __all__ = ["AnyImage", "image_input", "reopenable"]
@@ -71,7 +71,7 @@ def _of_block(block: Mapping[str, Any]) -> ImageInput:
 
 
 def _decoded(text: str) -> ImageInput:
-    if text[:5].lower() == "data:":
+    if is_data_url(text):
         return text
     try:
         return base64.b64decode("".join(text.split()), validate=True)

@@ -17,7 +17,7 @@ from langchain_mm.searching import Searching
 from mmrag.errors import InputError
 from mmrag.identity import checked_bytes
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import is_url, refuse_url
+from mmrag.inputs import is_data_url, is_url, refuse_url
 from mmrag.types import ImageRef, Record
 
 __all__ = ["AllowedRoots", "Opening", "allowed", "resolved"]
@@ -131,7 +131,7 @@ def _said(record: Record) -> str | None:
 
 def _is_embedded(uri: str) -> bool:
     """Whether there is no file to be opened: bytes in the document, or a URL, which is refused."""
-    return uri[:5].lower() == "data:" or is_url(uri)
+    return is_data_url(uri) or is_url(uri)
 
 
 def _without_links(uri: str) -> Path | None:

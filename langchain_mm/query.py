@@ -14,7 +14,7 @@ from langchain_mm.images import AnyImage, image_input
 from mmrag.errors import InputError
 from mmrag.fusion import Fusion
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import open_regular, refused
+from mmrag.inputs import is_data_url, open_regular, refused
 from mmrag.media import ImageInput
 from mmrag.protocols import Transcriber
 
@@ -92,7 +92,7 @@ def name_of(given: object) -> str:
     if isinstance(given, str | Path):
         name = str(given)
         # A string may be a data: URL, or base64 by mistake.
-        if name[:5].lower() != "data:" and len(name) <= _LONGEST_NAME:
+        if not is_data_url(name) and len(name) <= _LONGEST_NAME:
             return name
     return f"<{type(given).__name__}>"
 

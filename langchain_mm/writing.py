@@ -20,7 +20,7 @@ from mmrag.attachments import Attachments, Kept, uris_of
 from mmrag.encode import Prepared
 from mmrag.errors import InputError, SourceError
 from mmrag.index import MultimodalIndex
-from mmrag.inputs import DEFAULT_LIMITS, data_url, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, data_url, is_data_url, read_bytes
 from mmrag.media import encode_png, load
 from mmrag.readers.base import Part
 
@@ -145,7 +145,7 @@ def _prepared(index: MultimodalIndex, kept: Kept, item: Item) -> Prepared:
     except (SourceError, InputError) as error:
         raise type(error)(item.problem(error)) from error
     image = part.record.image
-    if image is not None and image.uri[:5].lower() == "data:":
+    if image is not None and is_data_url(image.uri):
         raise InputError(
             item.problem(
                 "it holds the bytes of a picture, and the index has no folder to keep them in: "
@@ -177,7 +177,7 @@ def _located(given: AnyImage) -> tuple[str, dict[str, str]]:
     image = image_input(given)
     if isinstance(image, Image.Image):
         image = encode_png(load(image).image)
-    if isinstance(image, Path) or (isinstance(image, str) and image[:5].lower() != "data:"):
+    if isinstance(image, Path) or (isinstance(image, str) and not is_data_url(image)):
         return str(image), {"source": named or str(image)}
     if not isinstance(image, str):
         # What type of picture it is, is read from its bytes.

@@ -12,7 +12,7 @@ from llama_index.core.schema import BaseNode, ImageNode, MediaResource, Node
 
 from mmrag.attachments import keep
 from mmrag.errors import DamagedSource, SourceError
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, is_data_url, read_bytes
 from mmrag.media import ImageInput, Picture, load
 from mmrag.types import ImageRef
 
@@ -131,7 +131,7 @@ def _held_by(resource: MediaResource) -> str | bytes | None:
 
 def _data_url(url: object) -> str | None:
     text = "" if url is None else str(url)
-    return text if text[:5].lower() == "data:" else None
+    return text if is_data_url(text) else None
 
 
 def _resources(node: BaseNode) -> Iterator[tuple[str, MediaResource]]:

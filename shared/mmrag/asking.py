@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmrag.answer import Prompt, build_prompt
 from mmrag.citations import Citation, citations
@@ -102,19 +101,18 @@ def stream_answer(
 
 
 def _streamed(llm: ChatModel, prompt: Prompt, records: list[Record]) -> Iterator[str | Answer]:
-    stream: Any = llm.stream(prompt.system, prompt.parts)
-    returned: list[object] = []  # a generator's usage, None of any other iterator
-
-    def said() -> Iterator[str]:
-        returned.append((yield from stream))
-
     pieces: list[str] = []
-    voice = Spoken()
-    for piece in itertools.chain(map(voice.heard, said()), map(Spoken.rest, [voice])):
+    voice, usage, ended = Spoken(), None, False
+    stream = iter(llm.stream(prompt.system, prompt.parts))
+    while not ended:
+        try:
+            piece = voice.heard(next(stream))
+        except StopIteration as end:  # its value is what a generator returned
+            usage = end.value if isinstance(end.value, Usage) else None
+            piece, ended = voice.rest(), True
         if piece:
             pieces.append(piece)
             yield piece
-    usage = next((told for told in returned if isinstance(told, Usage)), None)
     yield _answer("".join(pieces), usage, records)
 
 

@@ -17,6 +17,8 @@ from mmrag.routes import Route
 from mmrag.types import Caption, Record, Space
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
     from mmrag.media import ImageInput
@@ -107,7 +109,7 @@ class Encoders:
         return None if find is None else find([digest])[0]
 
     def opened(
-        self, record: Record, image: ImageInput, vectors: Mapping[str, Vector] | None = None
+        self, record: Record, path: Path, vectors: Mapping[str, Vector] | None = None
     ) -> Prepared:
         """The record with its picture, opened and preprocessed unless its vector is known.
 
@@ -116,10 +118,13 @@ class Encoders:
         """
         from mmrag import media
         from mmrag.identity import digest_of
+        from mmrag.inputs import DEFAULT_LIMITS, read_bytes
 
         if "image" in (vectors or {}):
             return Prepared(record, None, vectors)
+        image: ImageInput = path
         if hasattr(self.image, "kept_images"):  # by its bytes: what the record says may be old
+            image = read_bytes(path, DEFAULT_LIMITS)  # once: what is hashed is what is decoded
             kept = self.kept(digest_of(image))
             if kept is not None:
                 return Prepared(record, None, {**(vectors or {}), "image": kept})

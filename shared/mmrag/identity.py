@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmrag.errors import DamagedSource, InputError, SourceError
-from mmrag.inputs import DEFAULT_LIMITS, read_bytes
+from mmrag.inputs import DEFAULT_LIMITS, is_data_url, read_bytes
 from mmrag.media import ImageInput, load
 from mmrag.types import ImageRef
 
@@ -41,7 +41,7 @@ def checked_bytes(image: ImageRef) -> bytes:
 
 def reference_to(image: ImageInput) -> str:
     """What events and errors call a picture: its path, or its hash where it has no path."""
-    if isinstance(image, Path) or (isinstance(image, str) and image[:5].lower() != "data:"):
+    if isinstance(image, Path) or (isinstance(image, str) and not is_data_url(image)):
         return str(image)
     try:
         return f"sha256:{digest_of(image)}"

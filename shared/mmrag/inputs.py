@@ -20,6 +20,7 @@ __all__ = [
     "Limits",
     "check_pixels",
     "data_url",
+    "is_data_url",
     "is_url",
     "open_regular",
     "read_bytes",
@@ -55,7 +56,7 @@ def read_bytes(image: str | Path | bytes | BinaryIO, limits: Limits) -> bytes:
         if not image:
             raise InputError("the path of the picture is empty")
         refuse_url(image)
-        if image[:5].lower() == "data:":
+        if is_data_url(image):
             return _within(_from_data_url(image), max_bytes)
         image = Path(image)
     if isinstance(image, Path):
@@ -92,6 +93,11 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file to be read. Raises OSError for what is none, as a pipe, which may have no end,
     and which may have to be waited for forever to be opened."""
     return open(path, "rb", opener=_opener)
+
+
+def is_data_url(text: str) -> bool:
+    """Whether this is a ``data:`` URL, which holds what it speaks of."""
+    return text[:5].lower() == "data:"
 
 
 def is_url(text: str) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -333,3 +338,26 @@ def test_an_error_in_a_lane_comes_out() -> None:
     np.testing.assert_allclose(
         run.encode(forward, ITEMS, torch.stack), expected(linear()), atol=1e-6
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_lanes_run_in_a_forked_child() -> None:
+    """Where the threads of the parent are not."""
+    code = """
+import os, sys
+from mmrag.encoders.torch_lanes import Lanes, torch
+torch.set_num_threads(2)
+lanes = Lanes(torch.device("cpu"))
+work = lambda job: float(torch.ones(8).sum()) + job
+before = lanes.run(work, [1, 2, 3])
+child = os.fork()
+if child == 0:
+    os._exit(0 if lanes.run(work, [1, 2, 3]) == before else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a child that hangs, too

@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmrag.errors import SpaceMismatch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from mmrag.protocols import Matrix, Pixels
 
-__all__ = ["DeferredEncoder", "DeferredImageEncoder", "Lazy"]
+__all__ = ["DeferredEncoder", "DeferredImageEncoder", "Lazy", "LazyPool"]
 
 Made = TypeVar("Made")
 Encoder = TypeVar("Encoder", bound=TextEncoder)
@@ -49,16 +50,28 @@ class Lazy(Generic[Made]):
         return self._made[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Lazy, (self._make,)
+        return type(self), (self._make,)
+
+    def _forked(self) -> None:
+        """In a forked child, whoever held the lock is not there to release it."""
+        self._lock = threading.Lock()
+
+
+class LazyPool(Lazy[ThreadPoolExecutor]):
+    """Threads that are started at the first use; in a forked child anew, as the parent's are not
+    there."""
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._made = []
 
 
 _ALL: weakref.WeakSet[Lazy[Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked child, whoever held a lock is not there to release it."""
     for lazy in list(_ALL):
-        lazy._lock = threading.Lock()
+        lazy._forked()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mmrag.encoders.lazy import Lazy
+from mmrag.encoders.lazy import LazyPool
 from mmrag.pipeline import threads
 
 if TYPE_CHECKING:
@@ -31,12 +29,10 @@ def session(path: Path) -> Any:
 
 
 class Workers:
-    """Threads, one a core, that are started at the first use; in a forked child anew, as the
-    parent's are not there."""
+    """Threads, one a core."""
 
     def __init__(self) -> None:
-        self._pool = Lazy(_pool)
-        _ALL.add(self)
+        self._pool = LazyPool(_pool)
 
     def each(self, encode: Callable[[Item], Vector], items: Sequence[Item]) -> list[Vector]:
         """One vector an item, in order."""
@@ -44,21 +40,6 @@ class Workers:
             return [encode(items[0])]
         return list(self._pool().map(encode, items))
 
-    def _forget(self) -> None:
-        self._pool = Lazy(_pool)
-
 
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads(), "mmrag-encode")
-
-
-_ALL: weakref.WeakSet[Workers] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for workers in list(_ALL):
-        workers._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from mmrag.encoders.lazy import Lazy
+from mmrag.encoders.lazy import LazyPool
 from mmrag.pipeline import threads
 
 __all__ = ["Lanes"]
@@ -30,7 +30,7 @@ class Lanes:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool = Lazy(self._started)
+        self._pool = LazyPool(self._started)
         cores = min(threads(), torch.get_num_threads()) if device.type == "cpu" else 1
         self.count = min(cores, _MOST)
         self._width = cores // self.count

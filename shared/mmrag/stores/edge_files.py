@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,13 +50,8 @@ class OpenShard(NamedTuple):
 
     def close(self) -> None:
         """Flush, and release the folder."""
-        try:
+        with closing(self.lock), closing(self.shard):
             self.shard.flush()
-        finally:
-            try:
-                self.shard.close()
-            finally:
-                self.lock.close()
 
 
 def open_shard(folder: Path, create: bool) -> OpenShard:
